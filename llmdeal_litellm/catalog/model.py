@@ -1,0 +1,204 @@
+"""What config.yaml declares, as immutable values. A request sees one Catalog from start to end."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from types import MappingProxyType
+from typing import TypeVar
+
+from llmdeal_litellm.money import Rates
+
+T = TypeVar("T")
+
+
+class Kind(Enum):
+    """What an alias is for, and therefore which endpoint takes it and which wallet pays."""
+
+    CHAT = "chat"
+    CONSORTIUM = "consortium"
+    FRONTIER = "frontier"
+    EMBEDDING = "embedding"
+    LANE = "lane"
+
+
+class Wallet(Enum):
+    """A customer's two balances."""
+
+    BASE = "base"
+    FRONTIER = "frontier"
+
+
+class Secret:
+    """An upstream key. It does not print."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, for the one header that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One upstream, as a `model_list` entry declares it.
+
+    `provider` is LiteLLM's name for who speaks there, `model` the upstream's own model name. Costs are
+    what we pay, pico-USD per token. `wanted_env` names the environment variable that the key comes from.
+    """
+
+    id: str
+    alias: str
+    provider: str
+    model: str
+    api_base: str | None
+    api_key: Secret | None
+    wanted_env: str | None = None
+    input_cost: int | None = None
+    output_cost: int | None = None
+    prompt_overhead: int = 512
+    timeout_s: float | None = None
+    stream_timeout_s: float | None = None
+    organization: str | None = None
+    embedding_input_type: str | None = None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a key to call it with."""
+        return self.api_key is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A deployment in the role of serving an alias. `shown_as`: the neutral name in a lane's answers."""
+
+    deployment: Deployment
+    shown_as: str
+    max_output_tokens: int
+    vision: bool
+    dimensions_selectable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name that callers put in `model`, its price and who may call it."""
+
+    name: str
+    kind: Kind
+    rates: Rates
+    tiers: frozenset[str]
+    tiers_shown: str
+    context_window: int
+    max_output_tokens: int
+    tags: tuple[str, ...]
+    vision: bool
+    image_tokens: int
+    members: tuple[Member, ...]
+    needs_addon: bool = False
+    catalog_id: str | None = None
+    display_name: str | None = None
+    dimensions: int | None = None
+
+    @property
+    def wallet(self) -> Wallet:
+        """The balance that pays: Frontier Credits for frontier aliases, the base balance for the rest."""
+        return Wallet.FRONTIER if self.kind is Kind.FRONTIER else Wallet.BASE
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether chat completions and cost-preview take it."""
+        return self.kind is not Kind.EMBEDDING
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """`tpm` and `rpm` are the tier's caps; `requests_per_minute` and `burst` (per 10 s) the gateway buckets.
+
+    `sees` is the tier whose aliases it may call (itself, as a rule). Only listed tiers appear in
+    `catalog[].tiers`.
+    """
+
+    name: str
+    tpm: int
+    rpm: int
+    requests_per_minute: int
+    burst: int
+    sees: str
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Bounds on waiting for an upstream, seconds."""
+
+    connect_s: float = 3.0
+    first_byte_s: float = 30.0
+    silence_s: float = 30.0
+    answer_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything the file says that a request can ask about.
+
+    `names` maps every accepted spelling (aliases and short catalogue ids) to its alias; `aliases` keeps
+    file order: short-id models, lanes, others as listed by `listing`.
+    """
+
+    aliases: Mapping[str, Alias]
+    names: Mapping[str, Alias]
+    tiers: Mapping[str, Tier]
+    default_rates: Rates
+    default_output_tokens: int
+    created: int
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    version: str = ""
+
+    def find(self, model: str) -> Alias | None:
+        """The alias that `model` names exactly, or None."""
+        return self.names.get(model)
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Each deployment once, in file order."""
+        seen: dict[str, Deployment] = {}
+        for alias in self.aliases.values():
+            for member in alias.members:
+                seen.setdefault(member.deployment.id, member.deployment)
+        return tuple(seen.values())
+
+    def replacing(self, deployments: Mapping[str, Deployment]) -> "Catalog":
+        """The same catalog with some deployments, by id, in the place of those it has."""
+        changed = {
+            name: replace(
+                alias,
+                members=tuple(
+                    replace(m, deployment=deployments.get(m.deployment.id, m.deployment))
+                    for m in alias.members
+                ),
+            )
+            for name, alias in self.aliases.items()
+        }
+        names = {name: changed[alias.name] for name, alias in self.names.items()}
+        return replace(self, aliases=freeze(changed), names=freeze(names))
+
+
+def freeze(mapping: Mapping[str, T]) -> Mapping[str, T]:
+    """A read-only copy that keeps the order."""
+    return MappingProxyType(dict(mapping))
+
+
+def version_of(text: str) -> str:
+    """A short fingerprint of the file, kept with every hold as its rate version."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

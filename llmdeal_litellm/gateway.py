@@ -1,0 +1,155 @@
+"""The composition root: builds every long-lived part of one gateway process, and stops them in order."""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import IO
+
+import tiktoken
+
+from llmdeal_litellm.accounts.admin import Admin, WrongPepper
+from llmdeal_litellm.accounts.callers import SqliteCallers
+from llmdeal_litellm.catalog.model import Catalog, Deployment
+from llmdeal_litellm.ledger.database import StoreBusy, connect, migrate
+from llmdeal_litellm.ledger.writer import SqliteLedger
+from llmdeal_litellm.policy.chat_request import ChatRequest
+from llmdeal_litellm.policy.messages import Message, TextPart
+from llmdeal_litellm.policy.rates import RatesTable
+from llmdeal_litellm.services import Services
+from llmdeal_litellm.settings import Settings
+from llmdeal_litellm.upstream.calls import Upstreams
+from llmdeal_litellm.upstream.codecs.litellm import UnknownProvider, default_api_base, parameter_maps
+from llmdeal_litellm.upstream.codecs.openai import OpenAiCodec
+from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap
+from llmdeal_litellm.upstream.transport import Transport
+
+SETTLE_PATIENCE_S = 10.0
+
+
+class CannotStart(Exception):
+    """The gateway cannot start; the message is the one sentence that the operator reads."""
+
+
+class Gateway:
+    """One running gateway: its services, and what has to be stopped with them."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._settings = settings
+        self._lock = _exclusive(settings)
+        self._transport = Transport()
+        self._callers = SqliteCallers(settings.database_path)
+        self._ledger = SqliteLedger(
+            settings.database_path,
+            lease_owner=f"{os.uname().nodename}:{os.getpid()}",
+            on_foreign_write=self._callers.forget,
+        )
+        encoding = tiktoken.get_encoding("cl100k_base")
+        catalog = with_addresses(catalog)
+        codec = OpenAiCodec(_parameter_maps(catalog))
+        self.services = Services(
+            catalog=catalog,
+            rates_table=RatesTable(catalog),
+            ledger=self._ledger,
+            callers=self._callers,
+            upstreams=Upstreams(self._transport, codec, catalog.deadlines),
+            count=lambda text: len(encoding.encode_ordinary(text)),
+            decode=encoding.decode,
+            key_pepper=settings.key_pepper,
+            now_s=time.time,
+            new_request_id=new_request_id,
+        )
+
+    def start(self) -> int:
+        """Open the store and end the holds that a dead process left; returns how many. Raises CannotStart."""
+        path = self._settings.database_path
+        try:
+            ended = self._ledger.start(asyncio.get_running_loop())
+            connection = connect(path)
+            try:
+                Admin(connection, self._settings.key_pepper)
+            finally:
+                connection.close()
+        except WrongPepper as wrong:
+            raise CannotStart(str(wrong)) from None
+        except (sqlite3.Error, StoreBusy) as failed:
+            raise CannotStart(f"the database {path} cannot be used: {failed}") from None
+        self._warm_up()
+        self.services.ready = True
+        return ended
+
+    def _warm_up(self) -> None:
+        """Run each provider's map and the token counter once: the first time imports and compiles."""
+        self.services.count("warm up")
+        request = ChatRequest(
+            model="", messages=(Message("user", (TextPart("warm up"),)),), tuning={"temperature": 1}
+        )
+        for alias in self.services.catalog.aliases.values():
+            for member in alias.members:
+                if alias.is_chat:
+                    try:
+                        self.services.upstreams.plan(request, member).plan.call(1)
+                    except CannotHonour:
+                        continue
+
+    async def stop(self) -> int:
+        """Settle, write, close everything. Returns how many settlements could not be written."""
+        self.services.ready = False
+        await self.services.drain(SETTLE_PATIENCE_S)
+        left = await self._ledger.stop(SETTLE_PATIENCE_S)
+        self._callers.close()
+        await self._transport.close()
+        self._lock.close()
+        return left
+
+
+def new_request_id() -> str:
+    """`req_` and 24 hex digits: 48 bits of milliseconds, so that ids made together lie together in an index,
+    and 48 random bits."""
+    return f"req_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+
+
+def prepare_store(settings: Settings) -> sqlite3.Connection:
+    """A migrated connection for an operator's action. Raises sqlite3.Error or StoreBusy."""
+    connection = connect(settings.database_path)
+    migrate(connection)
+    return connection
+
+
+def with_addresses(catalog: Catalog) -> Catalog:
+    """The catalog with LiteLLM's address for each deployment that gives none. Raises CannotStart."""
+    found: dict[str, Deployment] = {}
+    for deployment in catalog.deployments():
+        if deployment.api_base is None:
+            address = default_api_base(deployment)
+            if address is None:
+                raise CannotStart(f"deployment '{deployment.id}' needs litellm_params.api_base")
+            found[deployment.id] = replace(deployment, api_base=address)
+    return catalog.replacing(found) if found else catalog
+
+
+def _parameter_maps(catalog: Catalog) -> Mapping[str, ParameterMap]:
+    try:
+        return parameter_maps(frozenset(d.provider for d in catalog.deployments()))
+    except UnknownProvider as unknown:
+        raise CannotStart(str(unknown)) from None
+
+
+def _exclusive(settings: Settings) -> IO[str]:
+    """A lock beside the database: two gateways on one SQLite file would each believe they own its holds."""
+    path = settings.database_path.with_name(settings.database_path.name + ".lock")
+    try:
+        lock = path.open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CannotStart(
+            f"another gateway is using {settings.database_path}; "
+            "stop it, or set LLMDEAL_DATABASE_URL to another file"
+        ) from None
+    except OSError as error:
+        raise CannotStart(f"cannot lock {path}: {error.strerror}") from None
+    return lock

@@ -1,0 +1,260 @@
+"""The embedded ledger: one writer thread with group commit over SQLite.
+
+All operations that wait form one transaction, so that one fsync serves them all. Holds fail at once when
+the store fails; settlements are kept and tried again until they are written.
+"""
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmdeal_litellm.ledger.batch import resolve_crashed, run_batch
+from llmdeal_litellm.ledger.database import StoreBusy, connect, migrate, write
+from llmdeal_litellm.ledger.ops import (
+    Balance,
+    Closed,
+    CloseHold,
+    Held,
+    MarkDelivered,
+    Op,
+    OpenHold,
+    Refused,
+    Result,
+    Unknown,
+)
+from llmdeal_litellm.ledger.store import Ledger, LedgerDown
+from llmdeal_litellm.ledger.transfers import RuleBroken
+from llmdeal_litellm.policy.usage import Rule
+
+log = logging.getLogger("llmdeal.ledger")
+
+BATCH_OPS_MAX = 512
+HOLD_WAIT_S = 2.0
+RETRY_S = 0.25
+YIELD_EVERY_S = 0.05
+YIELD_S = 0.001
+IDLE_POLL_S = 0.5
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An operation and who waits for its result; `future` None for a mark."""
+
+    op: Op
+    future: asyncio.Future[Result] | None
+
+
+class SqliteLedger:
+    """`Ledger` in one process. `on_foreign_write` runs on the event loop after another process wrote."""
+
+    def __init__(
+        self, path: Path, *, lease_owner: str, on_foreign_write: Callable[[], None] = lambda: None
+    ) -> None:
+        self._path = path
+        self._lease_owner = lease_owner
+        self._on_foreign_write = on_foreign_write
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._unsettled: list[_Waiting] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._connection: sqlite3.Connection | None = None
+        self._stopping = False
+        self._data_version = 0
+        self.healthy = True
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> int:
+        """Open and migrate the store, end the holds that a dead process left, start writing.
+
+        Returns how many holds were ended. Raises sqlite3.Error or StoreBusy.
+        """
+        self._loop = loop
+        connection = self._connection = connect(self._path)
+        migrate(connection)
+        ended = 0
+        while True:
+            with write(connection):
+                step = resolve_crashed(connection, now_us=_now_us(), lease_owner=self._lease_owner)
+            ended += step
+            if step == 0:
+                break
+        self._data_version = self._foreign_version(connection)
+        self._thread.start()
+        return ended
+
+    async def open_hold(self, op: OpenHold) -> Held | Refused:
+        """See `Ledger.open_hold`."""
+        if not self.healthy and self._unsettled:
+            raise LedgerDown
+        try:
+            result = await asyncio.wait_for(self._submit(op), HOLD_WAIT_S)
+        except TimeoutError:
+            # The hold may still be written: give it back, whatever became of it.
+            self._queue.put(_Waiting(_abandon(op), None))
+            raise LedgerDown from None
+        except asyncio.CancelledError:
+            self._queue.put(_Waiting(_abandon(op), None))
+            raise
+        if isinstance(result, Held | Refused):
+            return result
+        raise LedgerDown
+
+    async def close_hold(self, op: CloseHold) -> Closed:
+        """See `Ledger.close_hold`."""
+        result = await self._submit(op)
+        if isinstance(result, Closed):
+            return result
+        raise LedgerDown
+
+    def mark_delivered(self, op: MarkDelivered) -> None:
+        """See `Ledger.mark_delivered`."""
+        self._queue.put(_Waiting(op, None))
+
+    async def balance(self, account_id: str, wallet: str) -> Balance:
+        """See `Ledger.balance`."""
+        try:
+            return await asyncio.to_thread(self._read_balance, account_id, wallet)
+        except sqlite3.Error:
+            raise LedgerDown from None
+
+    def _read_balance(self, account_id: str, wallet: str) -> Balance:
+        connection = connect(self._path, read_only=True)
+        try:
+            select = "SELECT balance, held FROM wallets WHERE account_id = ? AND wallet = ?"
+            row = connection.execute(select, (account_id, wallet)).fetchone()
+        finally:
+            connection.close()
+        return Balance(*row) if row else Balance(0, 0)
+
+    async def stop(self, patience_s: float = 10.0) -> int:
+        """Write what waits and close the store. Returns how many settlements could not be written."""
+        self._stopping = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join, patience_s)
+        return len(self._unsettled)
+
+    def _submit(self, op: Op) -> asyncio.Future[Result]:
+        if self._loop is None:
+            raise LedgerDown("the ledger was not started")
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._queue.put(_Waiting(op, future))
+        return future
+
+    def _run(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        yielded = time.monotonic()
+        give_up = float("inf")
+        while True:
+            batch, ended = self._next_batch()
+            self._notice_foreign_writes(connection)
+            if batch:
+                self._commit(connection, batch)
+            if time.monotonic() - yielded >= YIELD_EVERY_S:
+                time.sleep(YIELD_S)
+                yielded = time.monotonic()
+            if ended or (self._stopping and self._queue.empty()):
+                give_up = min(give_up, time.monotonic() + 20 * RETRY_S)
+                if (not self._unsettled and self._queue.empty()) or time.monotonic() > give_up:
+                    break
+        connection.close()
+
+    def _next_batch(self) -> tuple[list[_Waiting], bool]:
+        """Unsettled closes first, then whatever waits; blocks a moment when nothing does."""
+        batch, self._unsettled = self._unsettled, []
+        ended = False
+        try:
+            item = self._queue.get(timeout=RETRY_S if batch else IDLE_POLL_S)
+            while True:
+                if item is None:
+                    ended = True
+                else:
+                    batch.append(item)
+                if len(batch) >= BATCH_OPS_MAX:
+                    break
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        return batch, ended
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
+        try:
+            with write(connection):
+                ops = [w.op for w in batch]
+                results = run_batch(connection, ops, now_us=_now_us(), lease_owner=self._lease_owner)
+        except (sqlite3.Error, StoreBusy, RuleBroken) as error:
+            self._failed(connection, batch, error)
+            return
+        if not self.healthy:
+            log.warning("the store works again")
+        self.healthy = True
+        self._deliver([(w, r) for w, r in zip(batch, results, strict=True) if w.future is not None])
+
+    def _failed(self, connection: sqlite3.Connection, batch: list[_Waiting], error: Exception) -> None:
+        """Nothing of the batch was written. A batch of one that breaks a rule is a defect: it is set apart so
+        that it cannot hold up the others. Otherwise holds fail now and settlements stay for the next try."""
+        if isinstance(error, sqlite3.IntegrityError | RuleBroken):
+            if len(batch) > 1:
+                for waiting in batch:
+                    self._commit(connection, [waiting])
+                return
+            log.critical(
+                "a ledger operation was refused by its own rules: %s: %s", type(batch[0].op).__name__, error
+            )
+            self._fail(batch)
+            return
+        if self.healthy:
+            log.error("the store cannot be written: %s", error)
+        self.healthy = False
+        self._unsettled = [w for w in batch if isinstance(w.op, CloseHold)]
+        self._fail([w for w in batch if isinstance(w.op, OpenHold)])
+
+    def _fail(self, batch: list[_Waiting]) -> None:
+        self._deliver([(w, LedgerDown()) for w in batch if w.future is not None])
+
+    def _deliver(self, outcomes: list[tuple[_Waiting, Result | LedgerDown]]) -> None:
+        if outcomes and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_resolve, outcomes)
+
+    def _notice_foreign_writes(self, connection: sqlite3.Connection) -> None:
+        try:
+            version = self._foreign_version(connection)
+        except sqlite3.Error:
+            return
+        if version != self._data_version and self._loop is not None and not self._loop.is_closed():
+            self._data_version = version
+            self._loop.call_soon_threadsafe(self._on_foreign_write)
+
+    def _foreign_version(self, connection: sqlite3.Connection) -> int:
+        """Changes when another connection wrote; our own commits leave it as it is."""
+        return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _resolve(outcomes: list[tuple[_Waiting, Result | LedgerDown]]) -> None:
+    for waiting, outcome in outcomes:
+        future = waiting.future
+        if future is None or future.done():
+            continue
+        if isinstance(outcome, LedgerDown):
+            future.set_exception(outcome)
+        elif isinstance(outcome, Unknown):
+            future.set_exception(LedgerDown(f"unknown {outcome.what}"))
+        else:
+            future.set_result(outcome)
+
+
+def _abandon(op: OpenHold) -> CloseHold:
+    return CloseHold(op.request_id, Rule.CALLER_LEFT_BEFORE_DISPATCH, None, leg=op.leg)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+_guard: type[Ledger] = SqliteLedger

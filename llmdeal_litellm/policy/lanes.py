@@ -1,0 +1,14 @@
+"""In which order the members of an alias are offered a request. Pure: health is an argument, not a lookup."""
+
+from llmdeal_litellm.catalog.model import Alias, Deployment, Member
+
+
+def cheapest_first(alias: Alias, *, own_input: int, expected_output: int) -> tuple[Member, ...]:
+    """Members with a key, by what this request would cost us; ties in file order."""
+    reachable = [m for m in alias.members if m.deployment.reachable]
+    return tuple(sorted(reachable, key=lambda m: _cost(m.deployment, own_input, expected_output)))
+
+
+def _cost(deployment: Deployment, own_input: int, expected_output: int) -> int:
+    """Pico-USD. A pinned alias may come without costs; it has one member, so its place does not matter."""
+    return own_input * (deployment.input_cost or 0) + expected_output * (deployment.output_cost or 0)

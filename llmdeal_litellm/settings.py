@@ -1,0 +1,113 @@
+"""The process's environment, read once and frozen.
+
+LLMDEAL_CONFIG          the config file of the command line; default config.yaml
+LLMDEAL_DATABASE_URL    where accounts and money live; default sqlite:///data/llmdeal.db
+LLMDEAL_KEY_PEPPER      secret under which keys are stored, 64 hex digits; default: a file beside the database
+LLMDEAL_ENCRYPTION_KEY  secret that encrypts customers' upstream keys, 64 hex digits; default: likewise
+LLMDEAL_DEMO            1: deployments without their provider key are served by the simulator
+
+Relative paths, that of the database too, count from the config file's folder.
+"""
+
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SECRET_BYTES = 32
+PEPPER_FILE = "llmdeal.pepper"
+ENCRYPTION_FILE = "llmdeal.encryption-key"
+
+
+class BadSettings(Exception):
+    """The environment cannot be used; the message says what to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says."""
+
+    config_path: Path
+    database_path: Path
+    key_pepper: bytes
+    encryption_key: bytes
+    demo: bool
+
+    def __repr__(self) -> str:
+        return f"Settings(config={self.config_path}, database={self.database_path}, demo={self.demo})"
+
+
+def read_settings(environ: Mapping[str, str], *, served_config: Path | None = None) -> Settings:
+    """Settings of this process. `served_config` is the file given to `litellm --config`.
+
+    Makes the database's folder and, when the environment gives none, the two secrets beside it.
+    Raises BadSettings.
+    """
+    config = _config_path(environ, served_config)
+    database = _database_path(
+        environ.get("LLMDEAL_DATABASE_URL") or "sqlite:///data/llmdeal.db", config.parent
+    )
+    try:
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Settings(
+            config_path=config,
+            database_path=database,
+            key_pepper=_secret(environ, "LLMDEAL_KEY_PEPPER", database.parent / PEPPER_FILE),
+            encryption_key=_secret(environ, "LLMDEAL_ENCRYPTION_KEY", database.parent / ENCRYPTION_FILE),
+            demo=environ.get("LLMDEAL_DEMO", "") == "1",
+        )
+    except OSError as error:
+        raise BadSettings(f"cannot use the folder {database.parent}: {error.strerror}") from None
+
+
+def _config_path(environ: Mapping[str, str], served: Path | None) -> Path:
+    named = environ.get("LLMDEAL_CONFIG")
+    if served is None:
+        return Path(named or "config.yaml").absolute()
+    if named and Path(named).resolve() != served.resolve():
+        raise BadSettings(
+            f"LLMDEAL_CONFIG is {named} but --config is {served}; unset one or make them the same file"
+        )
+    return served.absolute()
+
+
+def _database_path(url: str, folder: Path) -> Path:
+    scheme, found, rest = url.partition("://")
+    if not found or scheme != "sqlite" or not rest.startswith("/") or rest == "/":
+        raise BadSettings(
+            f"LLMDEAL_DATABASE_URL has scheme '{scheme}'; set sqlite:///FILE (or sqlite:////ABSOLUTE/FILE)"
+        )
+    return folder / rest[1:]
+
+
+def _secret(environ: Mapping[str, str], name: str, file: Path) -> bytes:
+    text = environ.get(name)
+    if text is None:
+        text = _secret_file(file)
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        where = name if name in environ else str(file)
+        raise BadSettings(
+            f"{where} must be {SECRET_BYTES * 2} hex digits; make one with: openssl rand -hex 32"
+        )
+    return bytes.fromhex(text)
+
+
+def _secret_file(file: Path) -> str:
+    """The secret in `file`, made on first use. Linking a finished file into place makes two processes that
+    start together agree on one."""
+    if not file.exists():
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+        try:
+            with os.fdopen(handle, "w") as out:
+                out.write(secrets.token_hex(SECRET_BYTES))
+                out.flush()
+                os.fsync(out.fileno())
+            os.link(temporary, file)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(temporary)
+    return file.read_text(errors="replace").strip()
