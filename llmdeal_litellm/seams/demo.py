@@ -1,0 +1,135 @@
+"""The demo: a simulator in the place of missing provider keys, and a welcome that can be pasted.
+
+Only with LLMDEAL_DEMO=1. The simulator is a process of its own that ends with this one, however it ends.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Self
+
+from llmdeal_litellm.accounts.admin import Admin
+from llmdeal_litellm.catalog.model import Deployment, Secret, Wallet
+from llmdeal_litellm.gateway import CannotStart, prepare_store
+from llmdeal_litellm.money import NANO_PER_USD, usd_text
+from llmdeal_litellm.services import Services
+from llmdeal_litellm.settings import Settings
+
+ACCOUNT_NAME = "demo"
+ACCOUNT_TIER = "demo"
+OPENING_CREDIT = 10 * NANO_PER_USD
+SPOKEN = frozenset({"openai", "groq", "mistral", "cerebras", "nvidia_nim", "gemini", "anthropic"})
+START_PATIENCE_S = 30.0
+LISTEN_PATIENCE_S = 120.0
+
+
+class Simulator:
+    """The simulator upstream as a child process."""
+
+    def __init__(self, process: "subprocess.Popen[str]", address: str) -> None:
+        self._process = process
+        self._address = address
+
+    @classmethod
+    def start(cls) -> Self:
+        """Start it and wait for its first line. Raises CannotStart."""
+        command = [sys.executable, "-m", "llmdeal_litellm.simulator", "--port", "0", "--exit-with-stdin"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = line.rsplit(" ", 1)[-1].strip()
+        if not address.startswith("http://"):
+            raise CannotStart(
+                "the simulator did not start; run python -m llmdeal_litellm.simulator to see why"
+            )
+        return cls(process, address)
+
+    def in_place_of(self, deployment: Deployment) -> Deployment:
+        """The deployment, served here: same provider's manners, our address, a key that is none."""
+        provider = deployment.provider if deployment.provider in SPOKEN else "generic"
+        return replace(deployment, api_base=f"{self._address}/{provider}/v1", api_key=Secret("simulated"))
+
+    def stop(self) -> None:
+        """End it and wait for it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.terminate()
+        self._process.wait(timeout=START_PATIENCE_S)
+
+
+def welcome_when_listening(settings: Settings, services: Services, argv: list[str]) -> None:
+    """Once the server takes connections, mint a key for the demo account and print how to use it."""
+    port = _option(argv, "--port", os.environ.get("PORT", "4000"))
+    task = asyncio.create_task(_welcome(settings, int(port)))
+    services.background.add(task)
+    task.add_done_callback(services.background.discard)
+
+
+async def _welcome(settings: Settings, port: int) -> None:
+    deadline = time.monotonic() + LISTEN_PATIENCE_S
+    while not await asyncio.to_thread(_listening, port):
+        if time.monotonic() > deadline:
+            return
+        await asyncio.sleep(0.1)
+    account_id, key, balance = await asyncio.to_thread(_mint, settings)
+    base = f"http://127.0.0.1:{port}/v1"
+    send = "-H 'Content-Type: application/json' -d"
+    body = (
+        '{"model": "smart-route-fast", "stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'
+    )
+    print(
+        f"""
+llmdeal is ready.
+
+  base URL   {base}
+  key        {key}
+  account    {account_id} (tier {ACCOUNT_TIER}, balance {balance} USD)
+
+Try it:
+
+  curl -N {base}/chat/completions -H 'Authorization: Bearer {key}' {send} '{body}'
+
+What is left afterwards:
+
+  .venv/bin/llmdeal account show {account_id}
+""",
+        flush=True,
+    )
+
+
+def _mint(settings: Settings) -> tuple[str, str, str]:
+    """The demo account, made and credited on first run, and one more key for it."""
+    connection = prepare_store(settings)
+    try:
+        admin = Admin(connection, settings.key_pepper)
+        now_us = time.time_ns() // 1000
+        account_id = admin.find_by_name(ACCOUNT_NAME)
+        if account_id is None:
+            account_id = admin.create_account(
+                ACCOUNT_NAME, ACCOUNT_TIER, random_8_bytes=secrets.token_bytes(8), now_us=now_us
+            )
+            admin.credit(account_id, Wallet.BASE, OPENING_CREDIT, note="demo", now_us=now_us)
+        _, text = admin.mint_key(account_id, cap=None, random_24_bytes=secrets.token_bytes(24), now_us=now_us)
+        return account_id, text, usd_text(admin.account(account_id).base.balance)
+    finally:
+        connection.close()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _option(argv: list[str], name: str, default: str) -> str:
+    for index, word in enumerate(argv):
+        if word == name and index + 1 < len(argv):
+            return argv[index + 1]
+        if word.startswith(name + "="):
+            return word.partition("=")[2]
+    return default

@@ -1,0 +1,148 @@
+"""The outermost layer: the table of paths, and every answer in our own words.
+
+Nothing behind this is ever reached over HTTP: a path that is not in the table is our 404, a method that
+is not in its row our 405. Source: API reference; docs/request-lifecycle.md has the order of refusals.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import unquote
+
+from llmdeal_litellm.errors import (
+    GatewayError,
+    InternalError,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    ServiceUnavailable,
+)
+from llmdeal_litellm.exchange import Exchange
+from llmdeal_litellm.seams import chat, queries
+from llmdeal_litellm.seams.http import CallerLeft, Headers, HttpExchange, Receive, Scope, Send
+from llmdeal_litellm.services import Services
+
+log = logging.getLogger("llmdeal.edge")
+
+Endpoint = Callable[[HttpExchange, Exchange], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MODEL_PREFIX = b"/v1/models/"
+OPEN_PATHS: Mapping[bytes, str] = {b"/health/live": "live", b"/health/ready": "ready"}
+TABLE: Mapping[bytes, tuple[str, Endpoint]] = {
+    b"/v1/chat/completions": ("POST", chat.chat_completion),
+    b"/v1/embeddings": ("POST", chat.embeddings),
+    b"/v1/cost-preview": ("POST", queries.cost_preview),
+    b"/v1/cost-preview/rates": ("GET", queries.rates),
+    b"/v1/models": ("GET", queries.models),
+}
+PREFLIGHT_MAX_AGE_S = 600
+
+
+class Edge:
+    """Pure ASGI, wrapped around the application it hides."""
+
+    def __init__(self, inner: App, services: Services) -> None:
+        self._inner = inner
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._inner(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await _refuse_websocket(scope, receive, send, self._services.new_request_id())
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = self._services.new_request_id()
+        http = HttpExchange(scope, receive, send, request_id)
+        exchange = Exchange(self._services, request_id)
+        try:
+            await self._answer(scope, http, exchange)
+        except CallerLeft:
+            pass
+        except GatewayError as error:
+            exchange.fail()
+            await _tell(http, error)
+        except Exception:  # whatever went wrong, the caller gets our envelope and the hold ends
+            log.exception("request %s failed", request_id)
+            exchange.fail()
+            await _tell(http, InternalError())
+        finally:
+            exchange.abandon()
+
+    async def _answer(self, scope: Scope, http: HttpExchange, exchange: Exchange) -> None:
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        method: str = scope["method"]
+        if path in OPEN_PATHS:
+            _require(method, ("GET",))
+            await self._health(http, OPEN_PATHS[path])
+            return
+        allowed, endpoint = _row(path)
+        if method == "OPTIONS":
+            await http.respond_empty(_preflight(allowed))
+            return
+        _require(method, (allowed, "OPTIONS"))
+        exchange.authenticate(http.headers)
+        await endpoint(http, exchange)
+
+    async def _health(self, http: HttpExchange, asked: str) -> None:
+        if asked == "ready" and not (self._services.ready and self._services.ledger.healthy):
+            raise ServiceUnavailable(
+                "The gateway is not ready: it is starting, or its store cannot be written."
+            )
+        await http.respond(200, b'{"status":"ok"}')
+
+
+def _row(path: bytes) -> tuple[str, Endpoint]:
+    """The table's row for a path. Raises NotFound."""
+    if path in TABLE:
+        return TABLE[path]
+    if path.startswith(MODEL_PREFIX) and len(path) > len(MODEL_PREFIX):
+        return "GET", _one_model(path[len(MODEL_PREFIX) :])
+    raise NotFound
+
+
+def _one_model(quoted: bytes) -> Endpoint:
+    async def endpoint(http: HttpExchange, exchange: Exchange) -> None:
+        try:
+            model = unquote(quoted.decode("ascii"), errors="strict")
+        except UnicodeDecodeError:
+            raise ModelNotFound("?") from None
+        await queries.one_model(http, exchange, model)
+
+    return endpoint
+
+
+def _require(method: str, allowed: tuple[str, ...]) -> None:
+    if method not in allowed:
+        raise MethodNotAllowed(method, allowed)
+
+
+def _preflight(allowed: str) -> Headers:
+    return (
+        (b"access-control-allow-methods", f"{allowed}, OPTIONS".encode()),
+        (b"access-control-allow-headers", b"authorization, content-type, *"),
+        (b"access-control-max-age", str(PREFLIGHT_MAX_AGE_S).encode()),
+    )
+
+
+async def _tell(http: HttpExchange, error: GatewayError) -> None:
+    """An error before the answer began is a whole answer; after it, it was told in the stream."""
+    if not http.started:
+        await http.refuse(error)
+
+
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    """No path takes websockets: our 404 as the answer to the handshake."""
+    if scope["type"] != "websocket":
+        return
+    await receive()
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+
+    async def as_websocket(message: dict[str, object]) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await HttpExchange(scope, receive, as_websocket, request_id).refuse(NotFound())  # type: ignore[arg-type]

@@ -1,0 +1,149 @@
+"""One HTTP request and its one answer over ASGI: bounded reading, our headers, hang-ups noticed.
+
+Source: ASGI HTTP & WebSocket specification 2.4.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from typing import Any
+
+import orjson
+
+from llmdeal_litellm import limits
+from llmdeal_litellm.errors import GatewayError, InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from llmdeal_litellm.policy.strict_json import JsonObject, parse_object
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+JSON_TYPE = (b"content-type", b"application/json")
+STREAM_TYPE = (b"content-type", b"text/event-stream")
+NOT_CACHED = (b"cache-control", b"no-store")
+CORS: Headers = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"x-llmdeal-request-id, x-llmdeal-output-limit, retry-after"),
+)
+
+
+class CallerLeft(Exception):
+    """The client closed the connection before its answer was complete."""
+
+
+class HttpExchange:
+    """Reads the request, writes the answer, and knows whether the answer has begun."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self._receive = receive
+        self._send = send
+        self._shared: Headers = (
+            (b"server", limits.SERVER_NAME),
+            (b"x-llmdeal-request-id", request_id.encode()),
+            NOT_CACHED,
+            *(CORS if scope.get("raw_path", b"").startswith(b"/v1/") else ()),
+        )
+        self.headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.started = False
+        self._body_read = False
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of this name."""
+        return next((value for found, value in self.headers if found == name), None)
+
+    async def read_json(self, cap_bytes: int) -> JsonObject:
+        """The body as one strict JSON object.
+
+        Raises UnsupportedMediaType, RequestTooLarge, InvalidRequest or CallerLeft.
+        """
+        kind = (self.header(b"content-type") or b"").split(b";", 1)[0].strip().lower()
+        encoding = (self.header(b"content-encoding") or b"identity").strip().lower()
+        if kind != b"application/json" or encoding != b"identity":
+            await self._discard()
+            raise UnsupportedMediaType
+        return parse_object(await self._read_body(cap_bytes))
+
+    async def _read_body(self, cap_bytes: int) -> bytes:
+        """The body, counted on the wire whatever Content-Length says."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(limits.BODY_READ_TIMEOUT_S):
+                async for piece in self._pieces():
+                    body += piece
+                    if len(body) > cap_bytes:
+                        break
+        except TimeoutError:
+            raise InvalidRequest("The request body did not arrive in time. Send it again.") from None
+        if len(body) > cap_bytes:
+            await self._discard()
+            raise RequestTooLarge(cap_bytes)
+        return bytes(body)
+
+    async def _discard(self) -> None:
+        """Read on, bounded, so that the client has sent its body before it reads the refusal."""
+        size = 0
+        try:
+            async with asyncio.timeout(limits.DISCARD_TIMEOUT_S):
+                async for piece in self._pieces():
+                    size += len(piece)
+                    if size > limits.DISCARD_BYTES_MAX:
+                        return
+        except TimeoutError:
+            return
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while not self._body_read:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise CallerLeft
+            self._body_read = not message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def until_hangup(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work`, cancelling it when the client hangs up; raises CallerLeft then."""
+        task = asyncio.create_task(work)
+        watch = asyncio.create_task(self._hangup())
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+                if task.cancelled() or task.exception() is None:
+                    raise CallerLeft
+            task.result()
+        finally:
+            watch.cancel()
+            task.cancel()
+
+    async def _hangup(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def respond(self, status: int, body: bytes, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """A whole JSON answer."""
+        self.started = True
+        headers = [*self._shared, JSON_TYPE, (b"content-length", str(len(body)).encode()), *extra]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def respond_empty(self, extra: Iterable[tuple[bytes, bytes]]) -> None:
+        """A 204."""
+        self.started = True
+        headers = [*self._shared, *extra]
+        await self._send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def refuse(self, error: GatewayError) -> None:
+        """An error as a whole answer, in the envelope."""
+        await self.respond(error.status, orjson.dumps(error.envelope()), error.headers())
+
+    async def start_stream(self, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Begin a stream of events."""
+        self.started = True
+        headers = [*self._shared, STREAM_TYPE, *extra]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def send_piece(self, piece: bytes, *, last: bool = False) -> None:
+        """Bytes of a stream; waits while the client reads more slowly than we write."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": not last})

@@ -1,0 +1,170 @@
+"""Installs the gateway in LiteLLM's process while LiteLLM loads its config.
+
+LiteLLM asks for `gateway_hooks` inside the application's lifespan, once per worker, on the running event
+loop, before any request can arrive. What is replaced there is listed in docs/litellm-seams.md.
+"""
+
+import asyncio
+import importlib.util
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+from litellm.integrations.custom_logger import CustomLogger
+
+from llmdeal_litellm.catalog.load import load_catalog
+from llmdeal_litellm.catalog.model import Catalog
+from llmdeal_litellm.catalog.positions import ConfigError
+from llmdeal_litellm.gateway import CannotStart, Gateway
+from llmdeal_litellm.seams import demo
+from llmdeal_litellm.seams.edge import Edge
+from llmdeal_litellm.settings import BadSettings, Settings, read_settings
+
+log = logging.getLogger("llmdeal")
+
+QUIET_LOGGERS = (
+    "LiteLLM",
+    "LiteLLM Proxy",
+    "LiteLLM Router",
+    "uvicorn.access",
+    "httpx",
+    "apscheduler",
+    "aiohttp.access",
+)
+
+
+class GatewayHooks(CustomLogger):  # type: ignore[misc]  # LiteLLM's classes are untyped here
+    """What LiteLLM keeps as a callback. It does nothing: the edge answers every request."""
+
+
+_installed: GatewayHooks | None = None
+
+
+def install_once() -> GatewayHooks:
+    """Start the gateway and put its edge in front of LiteLLM's application; a second call changes nothing.
+
+    On a bad start it writes one sentence to standard error and ends the process with status 1.
+    """
+    global _installed
+    if _installed is None:
+        try:
+            _install()
+        except (CannotStart, BadSettings) as bad:
+            _give_up([str(bad)])
+        except ConfigError as bad:
+            _give_up([str(problem) for problem in bad.problems])
+        except Exception as defect:  # a start that failed half-way must not serve, nor print 380 lines
+            log.exception("the gateway failed to start")
+            _give_up([f"{type(defect).__name__}: {defect}"])
+        _installed = GatewayHooks()
+    return _installed
+
+
+def _install() -> None:
+    from litellm.proxy import proxy_server  # only complete once LiteLLM itself is up
+
+    _quiet()
+    workers = worker_count(sys.argv)
+    if workers > 1:
+        raise CannotStart(
+            f"--num_workers {workers} needs a shared store; with SQLite run one worker (leave the option out)"
+        )
+    os.environ.setdefault("LITELLM_MASTER_KEY", "sk-" + secrets.token_hex(32))
+    _bundled_tokenizers()
+    served = proxy_server.user_config_file_path
+    if served is None:
+        raise CannotStart("start with litellm --config FILE")
+    settings = read_settings(os.environ, served_config=Path(served))
+    loaded = load_catalog(_text(settings), settings.config_path.name, os.environ)
+    for warning in loaded.warnings:
+        _say(f"warning: {warning}")
+    catalog, simulator = _with_simulator(settings, loaded.catalog)
+    gateway = Gateway(settings, catalog)
+    ended = gateway.start()
+    if ended:
+        _say(f"resolved {ended} holds that an earlier process left open")
+    app = proxy_server.app
+    app.middleware_stack = Edge(app.middleware_stack, gateway.services)
+    _on_shutdown(proxy_server, gateway, simulator)
+    if settings.demo:
+        demo.welcome_when_listening(settings, gateway.services, sys.argv)
+
+
+def worker_count(argv: list[str]) -> int:
+    """The number of workers that LiteLLM was started with."""
+    for index, word in enumerate(argv):
+        name, found, value = word.partition("=")
+        if name == "--num_workers":
+            text = value if found else (argv[index + 1] if index + 1 < len(argv) else "1")
+            return int(text) if text.isdigit() else 1
+    return 1
+
+
+def _text(settings: Settings) -> str:
+    try:
+        return settings.config_path.read_text()
+    except (OSError, UnicodeDecodeError) as bad:
+        raise CannotStart(f"cannot read {settings.config_path}: {bad}") from None
+
+
+def _with_simulator(settings: Settings, catalog: Catalog) -> tuple[Catalog, demo.Simulator | None]:
+    missing = [d for d in catalog.deployments() if not d.reachable]
+    if not missing:
+        return catalog, None
+    names = ", ".join(sorted({d.alias for d in missing}))
+    variables = ", ".join(sorted({d.wanted_env or "api_key" for d in missing}))
+    if not settings.demo:
+        _say(f"no upstream key, so these answer 503: {names} (set {variables})")
+        return catalog, None
+    simulator = demo.Simulator.start()
+    _say(f"served by the simulator, because {variables} are not set: {names}")
+    return catalog.replacing({d.id: simulator.in_place_of(d) for d in missing}), simulator
+
+
+def _on_shutdown(proxy_server: Any, gateway: Gateway, simulator: demo.Simulator | None) -> None:
+    """The edge is installed after the lifespan began and never sees its end: this is what runs then."""
+    original = proxy_server.proxy_shutdown_event
+
+    async def stop_then_original(*args: Any, **kwargs: Any) -> None:
+        left = await gateway.stop()
+        if left:
+            _say(f"{left} settlements could not be written; the next start resolves them")
+        if simulator is not None:
+            await asyncio.to_thread(simulator.stop)
+        await original(*args, **kwargs)
+
+    proxy_server.proxy_shutdown_event = stop_then_original
+
+
+def _bundled_tokenizers() -> None:
+    """Point tiktoken at the vocabulary file inside the litellm package, so that nothing is downloaded."""
+    spec = importlib.util.find_spec("litellm")
+    if spec is not None and spec.submodule_search_locations:
+        folder = Path(spec.submodule_search_locations[0]) / "litellm_core_utils" / "tokenizers"
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+
+
+def _quiet() -> None:
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+
+
+def _say(sentence: str) -> None:
+    print(f"llmdeal: {sentence}", file=sys.stderr, flush=True)
+
+
+def _give_up(sentences: list[str]) -> None:
+    for sentence in sentences:
+        _say(f"cannot start: {sentence}")
+    if worker_count(sys.argv) > 1:
+        # With several workers the parent would start this one anew for ever; a failed lifespan stops it.
+        logging.getLogger("uvicorn.error").disabled = True
+        raise SystemExit(1)
+    os._exit(1)

@@ -1,0 +1,85 @@
+"""The endpoints that call no upstream: cost-preview, rates, models. They hold and charge nothing."""
+
+import orjson
+
+from llmdeal_litellm import limits
+from llmdeal_litellm.errors import InvalidRequest
+from llmdeal_litellm.exchange import Exchange
+from llmdeal_litellm.money import Rates, charge, usd_number
+from llmdeal_litellm.policy import access
+from llmdeal_litellm.policy.chat_request import output_limit, parse_model, refuse_unsupported
+from llmdeal_litellm.policy.messages import parse_messages
+from llmdeal_litellm.policy.preview import bands
+from llmdeal_litellm.policy.rates import model_object, rate_numbers, render_models
+from llmdeal_litellm.policy.tokens import count_preview
+from llmdeal_litellm.seams.http import HttpExchange
+
+ESTIMATOR = "tiktoken-cl100k-base"
+
+
+async def cost_preview(http: HttpExchange, exchange: Exchange) -> None:
+    """POST /v1/cost-preview: reads model, messages and max_tokens, nothing else."""
+    body = await http.read_json(limits.PREVIEW_BODY_BYTES_MAX)
+    refuse_unsupported(body)
+    model = parse_model(body)
+    messages = parse_messages(body.get("messages"))
+    limit = output_limit(body, "max_tokens")
+    caller, services = exchange.caller, exchange.services
+    alias = access.find_or_404(
+        exchange.catalog, model, tier=caller.tier, frontier_addon=caller.frontier_addon
+    )
+    access.require_chat(alias, model)
+    if any(m.images for m in messages) and not alias.vision:
+        raise InvalidRequest(f"'{model}' does not take images. Use a model with the tag 'vision'.")
+    chars = sum(len(m.text) for m in messages)
+    tokens = await services.counted(
+        chars, lambda: count_preview(messages, alias.image_tokens, services.count)
+    )
+    await http.respond(200, _estimate(model, alias.rates, tokens, limit))
+
+
+def _estimate(model: str, rates: Rates, tokens: int, limit: int | None) -> bytes:
+    est = bands(tokens, limit)
+    input_cost = charge(rates, tokens, 0)
+    costs = {name: charge(rates, tokens, n) for name, n in _named(est.low, est.expected, est.high).items()}
+    return orjson.dumps(
+        {
+            "ok": True,
+            "model": model,
+            "input_tokens": tokens,
+            "est_output_tokens": _named(est.low, est.expected, est.high),
+            "est_cost_usd": {name: usd_number(cost) for name, cost in costs.items()},
+            "breakdown": {
+                "input_usd": usd_number(input_cost),
+                "output_usd": usd_number(costs["expected"] - input_cost),
+            },
+            "rate_per_1m": rate_numbers(rates),
+            "currency": "usd",
+            "estimator": ESTIMATOR,
+        }
+    )
+
+
+def _named(low: int, expected: int, high: int) -> dict[str, int]:
+    return {"low": low, "expected": expected, "high": high}
+
+
+async def rates(http: HttpExchange, exchange: Exchange) -> None:
+    """GET /v1/cost-preview/rates."""
+    caller = exchange.caller
+    await http.respond(200, exchange.services.rates_table.render(caller.tier, caller.frontier_addon))
+
+
+async def models(http: HttpExchange, exchange: Exchange) -> None:
+    """GET /v1/models."""
+    caller = exchange.caller
+    await http.respond(200, render_models(exchange.catalog, caller.tier, caller.frontier_addon))
+
+
+async def one_model(http: HttpExchange, exchange: Exchange, model: str) -> None:
+    """GET /v1/models/{id}."""
+    caller = exchange.caller
+    alias = access.find_or_404(
+        exchange.catalog, model, tier=caller.tier, frontier_addon=caller.frontier_addon
+    )
+    await http.respond(200, orjson.dumps(model_object(exchange.catalog, model, alias)))

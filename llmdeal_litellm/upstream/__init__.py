@@ -1,0 +1,1 @@
+"""How the gateway calls a model."""

@@ -1,0 +1,118 @@
+"""Calling the chosen deployment: a plain answer, a stream of deltas, or vectors."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Member
+from llmdeal_litellm.limits import CHAT_ANSWER_BYTES_MAX, EMBEDDINGS_ANSWER_BYTES_MAX
+from llmdeal_litellm.policy.answer import Answer, Delta
+from llmdeal_litellm.policy.chat_request import ChatRequest
+from llmdeal_litellm.policy.embeddings import EmbeddingRequest
+from llmdeal_litellm.policy.usage import Claim
+from llmdeal_litellm.upstream.codecs.wire import ChatPlan, Codec, StreamDecoder, UpstreamCall
+from llmdeal_litellm.upstream.failures import BrokenAnswer, from_status
+from llmdeal_litellm.upstream.sse import EventTooLarge, SseDecoder
+from llmdeal_litellm.upstream.transport import Reply, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A member that can honour the request, with the request translated for it."""
+
+    member: Member
+    plan: ChatPlan
+
+
+class Upstreams:
+    """Calls deployments over one transport; `codec` speaks for all of them."""
+
+    def __init__(self, transport: Transport, codec: Codec, deadlines: Deadlines) -> None:
+        self._transport = transport
+        self._codec = codec
+        self._deadlines = deadlines
+
+    def plan(self, request: ChatRequest, member: Member) -> Candidate:
+        """Translate a request for one member. Raises CannotHonour."""
+        return Candidate(member, self._codec.plan_chat(request, member))
+
+    def plan_embeddings(self, request: EmbeddingRequest, member: Member) -> UpstreamCall:
+        """Translate an embeddings request for one member. Raises CannotHonour."""
+        return self._codec.embeddings_call(request, member)
+
+    async def answer(self, candidate: Candidate, alias: Alias, model: str, output_limit: int) -> Answer:
+        """A plain answer. Raises UpstreamFailure."""
+        deployment = candidate.member.deployment
+        reply = await self._fetch(candidate.plan.call(output_limit), deployment, CHAT_ANSWER_BYTES_MAX)
+        _require_ok(reply, alias, model)
+        return candidate.plan.answer(reply.body)
+
+    async def vectors(
+        self, call: UpstreamCall, member: Member, alias: Alias, model: str, items: int
+    ) -> tuple[list[list[float]], Claim]:
+        """Embedding vectors in input order. Raises UpstreamFailure."""
+        reply = await self._fetch(call, member.deployment, EMBEDDINGS_ANSWER_BYTES_MAX)
+        _require_ok(reply, alias, model)
+        return self._codec.vectors(reply.body, items)
+
+    async def _fetch(self, call: UpstreamCall, deployment: Deployment, most_bytes: int) -> Reply:
+        deadlines = bounded_by(self._deadlines, deployment.timeout_s)
+        return await self._transport.fetch(call, deadlines, most_bytes=most_bytes)
+
+    @asynccontextmanager
+    async def deltas(
+        self, candidate: Candidate, alias: Alias, model: str, output_limit: int
+    ) -> AsyncIterator[AsyncIterator[list[Delta]]]:
+        """A stream of deltas, in lists as they arrived together. It ends normally only when the upstream
+        said that the answer is complete; otherwise it raises UpstreamFailure. Leaving the context early
+        closes the connection to the upstream."""
+        deployment = candidate.member.deployment
+        deadlines = bounded_by(self._deadlines, deployment.stream_timeout_s or deployment.timeout_s)
+        async with self._transport.stream(candidate.plan.call(output_limit), deadlines) as (reply, pieces):
+            _require_ok(reply, alias, model)
+            if reply.content_type == "text/html":
+                raise BrokenAnswer("HTML instead of a stream")
+            async with aclosing(_decoded(pieces, candidate.plan.decoder())) as found:
+                yield found
+
+
+async def _decoded(pieces: AsyncIterator[bytes], decoder: StreamDecoder) -> AsyncGenerator[list[Delta], None]:
+    events = SseDecoder()
+    finished = False
+    async for piece in pieces:
+        deltas: list[Delta] = []
+        try:
+            for data in events.feed(piece):
+                delta = decoder.event(data)
+                if delta is not None:
+                    deltas.append(delta)
+                    finished = finished or delta.finish_reason is not None
+                if decoder.ended:
+                    break
+        except EventTooLarge:
+            raise BrokenAnswer("an event that is too large") from None
+        if deltas:
+            yield deltas
+        if decoder.ended:
+            break
+    if not finished:
+        raise BrokenAnswer("a stream that ended without a finish reason")
+
+
+def bounded_by(deadlines: Deadlines, total_s: float | None) -> Deadlines:
+    """Deadlines with a deployment's own bound on the whole answer, when it is shorter."""
+    if total_s is None or total_s >= deadlines.answer_s:
+        return deadlines
+    return replace(
+        deadlines,
+        answer_s=total_s,
+        first_byte_s=min(deadlines.first_byte_s, total_s),
+        silence_s=min(deadlines.silence_s, total_s),
+    )
+
+
+def _require_ok(reply: Reply, alias: Alias, model: str) -> None:
+    if reply.status != 200:
+        raise from_status(
+            reply.status, reply.retry_after, reply.body, model=model, window=alias.context_window
+        )

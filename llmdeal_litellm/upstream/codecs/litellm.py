@@ -1,0 +1,69 @@
+"""LiteLLM's knowledge of providers, behind our own protocols: the only code here that imports it.
+
+Used are the provider transformation classes, as pure functions, and the provider lookup. LiteLLM does no
+I/O for us: no completion, no counting, no logging of its own is ever called.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import litellm
+import orjson
+from litellm.exceptions import BadRequestError
+from litellm.types.utils import LlmProviders
+from litellm.utils import ProviderConfigManager
+
+from llmdeal_litellm.catalog.model import Deployment
+from llmdeal_litellm.upstream.codecs.wire import CannotHonour
+
+OPENAI_COMPATIBLE_ENDPOINTS = frozenset({"gemini", "anthropic"})
+"""Providers with a wire of their own that are called on their OpenAI-compatible endpoint: the parameters
+that such an endpoint takes are OpenAI's, not those of the native wire."""
+
+
+class UnknownProvider(Exception):
+    """LiteLLM has no chat configuration for this provider; the message says what to write instead."""
+
+
+def default_api_base(deployment: Deployment) -> str | None:
+    """The address at which LiteLLM would call this provider, or None when the config must say."""
+    found: str | None = litellm.get_llm_provider(f"{deployment.provider}/{deployment.model}")[3]
+    return found.rstrip("/") if found else None
+
+
+class LiteLlmParameters:
+    """`ParameterMap` of one provider, from LiteLLM's configuration class."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = "openai" if provider in OPENAI_COMPATIBLE_ENDPOINTS else provider
+        try:
+            self._known = LlmProviders(self._provider)
+        except ValueError:
+            raise UnknownProvider(
+                f"'{provider}' is no provider with a chat wire; use openai/<model>"
+            ) from None
+        self.supports = lru_cache(maxsize=256)(self._supports)
+
+    def _supports(self, model: str) -> frozenset[str]:
+        config = self._config(model)
+        return frozenset(config.get_supported_openai_params(model))
+
+    def translate(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
+        """See `ParameterMap.translate`. The maps change what they are given, so they get a copy."""
+        copied = orjson.loads(orjson.dumps(parameters))
+        try:
+            found: dict[str, object] = self._config(model).map_openai_params(copied, {}, model, True)
+        except BadRequestError:
+            raise CannotHonour("response_format" if "response_format" in parameters else "tools") from None
+        return found
+
+    def _config(self, model: str):  # type: ignore[no-untyped-def]  # LiteLLM's class of the provider
+        config = ProviderConfigManager.get_provider_chat_config(model, self._known)
+        if config is None:
+            raise UnknownProvider(f"'{self._provider}' is no provider with a chat wire; use openai/<model>")
+        return config
+
+
+def parameter_maps(providers: frozenset[str]) -> dict[str, LiteLlmParameters]:
+    """The maps of all providers that a catalog names. Raises UnknownProvider."""
+    return {provider: LiteLlmParameters(provider) for provider in sorted(providers)}

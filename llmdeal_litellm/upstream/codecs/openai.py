@@ -1,0 +1,197 @@
+"""The OpenAI wire, as Groq, Mistral, Cerebras, NVIDIA and many others speak it.
+
+The request is built from our types; what a provider lacks or calls differently comes from its
+ParameterMap. Source: OpenAI API reference, "Create chat completion", "Create embeddings".
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import orjson
+
+from llmdeal_litellm.catalog.model import Deployment, Member
+from llmdeal_litellm.limits import USER_AGENT
+from llmdeal_litellm.policy.answer import Answer, base62
+from llmdeal_litellm.policy.chat_request import ChatRequest
+from llmdeal_litellm.policy.embeddings import EmbeddingRequest
+from llmdeal_litellm.policy.messages import Message, TextPart
+from llmdeal_litellm.policy.usage import Claim
+from llmdeal_litellm.upstream.codecs import openai_answers
+from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap, StreamDecoder, UpstreamCall
+
+DEVELOPER_ROLE = frozenset({"openai"})
+"""Providers that know the developer role; elsewhere it is sent as system."""
+NINE_CHARACTER_TOOL_IDS = frozenset({"mistral", "codestral"})
+"""Providers that take only tool call ids of exactly nine letters and digits."""
+JSON_TOOL = "json_tool_call"
+"""The tool by which LiteLLM's map asks for schema-bound JSON where a model has no such mode."""
+MARKERS = ("json_mode", "fake_stream")
+"""Notes of LiteLLM's maps to its own request path, not parameters."""
+
+
+class OpenAiCodec:
+    """`Codec` for the OpenAI wire."""
+
+    def __init__(self, maps: Mapping[str, ParameterMap]) -> None:
+        self._maps = maps
+
+    def plan_chat(self, request: ChatRequest, member: Member) -> "OpenAiPlan":
+        """See `Codec.plan_chat`."""
+        deployment = member.deployment
+        parameters = self._maps[deployment.provider]
+        supported = parameters.supports(deployment.model)
+        asked = _asked(request)
+        for name, field in (
+            ("tools", "tools"),
+            ("response_format", "response_format"),
+            ("logprobs", "logprobs"),
+        ):
+            if name in asked and name not in supported:
+                raise CannotHonour(field)
+        if request.images and not member.vision:
+            raise CannotHonour("messages with images")
+        kept = {name: value for name, value in asked.items() if name in supported}
+        translated = parameters.translate(deployment.model, kept) if kept else {}
+        if request.stream and "stream_options" in supported:
+            translated["stream_options"] = {"include_usage": True}
+        limit_name = "max_tokens" if "max_tokens" in supported else "max_completion_tokens"
+        return OpenAiPlan(request, member, translated, parameters, limit_name)
+
+    def embeddings_call(self, request: EmbeddingRequest, member: Member) -> UpstreamCall:
+        """See `Codec.embeddings_call`. Floats are always asked for: base64 is made here."""
+        deployment = member.deployment
+        body: dict[str, object] = {"model": deployment.model, "input": list(request.texts)}
+        if request.dimensions is not None:
+            if not member.dimensions_selectable:
+                raise CannotHonour("dimensions")
+            body["dimensions"] = request.dimensions
+        if deployment.embedding_input_type is not None:
+            body["input_type"] = deployment.embedding_input_type
+        return _call(deployment, "/embeddings", body)
+
+    def vectors(self, body: bytes, items: int) -> tuple[list[list[float]], Claim]:
+        """See `Codec.vectors`."""
+        return openai_answers.read_vectors(body, items)
+
+
+class OpenAiPlan:
+    """`ChatPlan` for the OpenAI wire."""
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        member: Member,
+        translated: dict[str, object],
+        parameters: ParameterMap,
+        limit_name: str,
+    ) -> None:
+        self._request = request
+        self._member = member
+        self._parameters = parameters
+        self._limit_name = limit_name
+        extra = translated.pop("extra_body", None)
+        self._json_tool = bool(translated.get("json_mode"))
+        self._translated = {n: v for n, v in translated.items() if n not in MARKERS}
+        if isinstance(extra, dict):
+            self._translated |= extra
+
+    def call(self, output_limit: int) -> UpstreamCall:
+        """See `ChatPlan.call`."""
+        deployment = self._member.deployment
+        limit = {self._limit_name: min(output_limit, self._member.max_output_tokens)}
+        body: dict[str, object] = {
+            "model": deployment.model,
+            "messages": [render_message(m, deployment.provider) for m in self._request.messages],
+            **self._translated,
+            **self._parameters.translate(deployment.model, limit),
+        }
+        if self._request.stream:
+            body["stream"] = True
+        return _call(deployment, "/chat/completions", body)
+
+    def answer(self, body: bytes) -> Answer:
+        """See `ChatPlan.answer`."""
+        return openai_answers.read_answer(body, self._json_tool_name, self._request.logprobs)
+
+    def decoder(self) -> StreamDecoder:
+        """See `ChatPlan.decoder`."""
+        return openai_answers.OpenAiStream(self._json_tool_name, self._request.logprobs)
+
+    @property
+    def _json_tool_name(self) -> str | None:
+        return JSON_TOOL if self._json_tool else None
+
+
+def _asked(request: ChatRequest) -> dict[str, object]:
+    """The caller's parameters under OpenAI's names, all but the limit and streaming."""
+    asked: dict[str, object] = dict(request.tuning or {})
+    if request.stop:
+        asked["stop"] = list(request.stop)
+    if request.tools:
+        asked["tools"] = list(request.tools)
+        if request.tool_choice is not None:
+            asked["tool_choice"] = request.tool_choice
+        if request.parallel_tool_calls is not None:
+            asked["parallel_tool_calls"] = request.parallel_tool_calls
+    if request.response_format is not None:
+        asked["response_format"] = request.response_format
+    if request.logprobs:
+        asked["logprobs"] = True
+        if request.top_logprobs is not None:
+            asked["top_logprobs"] = request.top_logprobs
+    return asked
+
+
+def render_message(message: Message, provider: str) -> dict[str, object]:
+    """One message in OpenAI's shape, with what the provider needs otherwise."""
+    role = message.role
+    if role == "developer" and provider not in DEVELOPER_ROLE:
+        role = "system"
+    found: dict[str, object] = {"role": role}
+    if message.images:
+        found["content"] = [_part(p) for p in message.parts]
+    else:
+        found["content"] = message.text if message.parts else None
+    if message.tool_calls:
+        found["tool_calls"] = [
+            {
+                "id": tool_id(c.id, provider),
+                "type": "function",
+                "function": {"name": c.name, "arguments": c.arguments or "{}"},
+            }
+            for c in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        found["tool_call_id"] = tool_id(message.tool_call_id, provider)
+    return found
+
+
+def _part(part: object) -> dict[str, object]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    image: dict[str, object] = {"url": getattr(part, "url", "")}
+    if (detail := getattr(part, "detail", None)) is not None:
+        image["detail"] = detail
+    return {"type": "image_url", "image_url": image}
+
+
+def tool_id(given: str, provider: str) -> str:
+    """The id under which a tool call goes upstream: one per given id, in the provider's form."""
+    if provider in NINE_CHARACTER_TOOL_IDS:
+        return base62(hashlib.sha256(given.encode()).digest(), 9)
+    if len(given) <= 64 and given.replace("_", "").replace("-", "").isalnum() and given.isascii():
+        return given
+    return "call_" + base62(hashlib.sha256(given.encode()).digest(), 24)
+
+
+def _call(deployment: Deployment, path: str, body: dict[str, object]) -> UpstreamCall:
+    headers = {
+        "authorization": f"Bearer {deployment.api_key.reveal() if deployment.api_key else ''}",
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "accept-encoding": "identity",
+        "user-agent": USER_AGENT,
+    }
+    if deployment.organization is not None:
+        headers["openai-organization"] = deployment.organization
+    return UpstreamCall(f"{deployment.api_base}{path}", headers, orjson.dumps(body))

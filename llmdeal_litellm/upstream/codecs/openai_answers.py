@@ -1,0 +1,258 @@
+"""Answers on the OpenAI wire, read strictly into our types; whatever is not named here is dropped."""
+
+import json
+from collections.abc import Mapping
+
+import orjson
+
+from llmdeal_litellm.errors import ContextLengthExceeded
+from llmdeal_litellm.policy.answer import Answer, Delta, ToolCallPart
+from llmdeal_litellm.policy.strict_json import Json
+from llmdeal_litellm.policy.usage import Claim, read_claim
+from llmdeal_litellm.upstream.failures import BrokenAnswer, InputRefused
+
+FINISH_REASONS: Mapping[str, str] = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "refusal": "content_filter",
+}
+TOOL_CALLS_MAX = 256
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+
+Fields = dict[str, Json]
+
+
+def read_json(body: bytes) -> Fields:
+    """One JSON object. Raises BrokenAnswer. Lone surrogates become U+FFFD instead of losing the answer."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = _with_surrogates(body)
+    if not isinstance(found, dict):
+        raise BrokenAnswer("not a JSON object")
+    return found
+
+
+def _with_surrogates(body: bytes) -> object:
+    if b"\\ud" not in body.lower():
+        raise BrokenAnswer("not JSON")
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+        return orjson.loads(text.encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise BrokenAnswer("not JSON") from None
+
+
+def read_answer(body: bytes, json_tool: str | None, logprobs: bool) -> Answer:
+    """A plain answer. `json_tool` names the tool whose arguments are the content the caller asked for."""
+    found = read_json(body)
+    choice = _choice(found)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise BrokenAnswer("a choice without a message")
+    reason = _finish_reason(choice.get("finish_reason"))
+    if reason is None:
+        raise BrokenAnswer("an answer without a finish reason")
+    calls = _whole_calls(message.get("tool_calls"))
+    content = _text(message.get("content"))
+    if json_tool is not None and calls:
+        content, calls = calls[0].arguments, ()
+        reason = "stop" if reason == "tool_calls" else reason
+    if calls and reason == "stop":
+        reason = "tool_calls"
+    return Answer(
+        content=content if content is not None or calls else "",
+        finish_reason=reason,
+        reasoning=_reasoning(message),
+        refusal=_text(message.get("refusal")),
+        tool_calls=calls,
+        logprobs=_logprobs(choice.get("logprobs")) if logprobs else None,
+        claim=read_claim(found.get("usage")),
+    )
+
+
+class OpenAiStream:
+    """`StreamDecoder` for the OpenAI wire. The end is the `[DONE]` event."""
+
+    def __init__(self, json_tool: str | None, logprobs: bool) -> None:
+        self._json_tool = json_tool
+        self._logprobs = logprobs
+        self._opened: set[int] = set()
+        self.ended = False
+
+    def event(self, data: bytes) -> Delta | None:
+        """See `StreamDecoder.event`."""
+        if data.strip() == b"[DONE]":
+            self.ended = True
+            return None
+        found = read_json(data)
+        if found.get("error") is not None:
+            raise _stream_error(data)
+        usage = found.get("usage")
+        if usage is None and isinstance(groq := found.get("x_groq"), dict):
+            usage = groq.get("usage")
+        claim = read_claim(usage) if isinstance(usage, dict) else None
+        choices = found.get("choices")
+        if not isinstance(choices, list) or not choices:
+            return Delta(claim=claim) if claim is not None else None
+        choice = _choice(found)
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            delta = {}
+        calls = self._pieces(delta.get("tool_calls"))
+        content = _text(delta.get("content"))
+        reason = _finish_reason(choice.get("finish_reason"))
+        if self._json_tool is not None and (calls or reason == "tool_calls"):
+            content, calls = (content or "") + "".join(c.arguments for c in calls), ()
+            reason = "stop" if reason == "tool_calls" else reason
+        elif reason == "stop" and self._opened:
+            reason = "tool_calls"
+        return Delta(
+            content=content or None,
+            reasoning=_reasoning(delta),
+            refusal=_text(delta.get("refusal")),
+            tool_calls=calls,
+            logprobs=_logprobs(choice.get("logprobs")) if self._logprobs else None,
+            finish_reason=reason,
+            claim=claim,
+        )
+
+    def _pieces(self, value: Json) -> tuple[ToolCallPart, ...]:
+        if not isinstance(value, list):
+            return ()
+        found: list[ToolCallPart] = []
+        for position, item in enumerate(value):
+            function = item.get("function") if isinstance(item, dict) else None
+            if not isinstance(item, dict) or not isinstance(function, dict):
+                raise BrokenAnswer("a malformed tool call")
+            index = item.get("index", position)
+            if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < TOOL_CALLS_MAX:
+                raise BrokenAnswer("a tool call with a bad index")
+            name, arguments = _text(function.get("name")), _text(function.get("arguments")) or ""
+            if index in self._opened:
+                found.append(ToolCallPart(index, None, arguments, opens=False))
+            elif name:
+                self._opened.add(index)
+                found.append(ToolCallPart(index, name, arguments))
+            else:
+                raise BrokenAnswer("a tool call without a name")
+        return tuple(found)
+
+
+def _stream_error(data: bytes) -> BrokenAnswer | InputRefused:
+    if b"context_length" in data:
+        return InputRefused(ContextLengthExceeded("this model", 0))
+    return BrokenAnswer("an error event")
+
+
+def read_vectors(body: bytes, items: int) -> tuple[list[list[float]], Claim]:
+    """Embedding vectors in the order of the input."""
+    found = read_json(body)
+    data = found.get("data")
+    if not isinstance(data, list) or len(data) != items:
+        raise BrokenAnswer("not as many vectors as inputs")
+    ordered: list[list[float] | None] = [None] * items
+    for position, item in enumerate(data):
+        index = item.get("index", position) if isinstance(item, dict) else None
+        vector = item.get("embedding") if isinstance(item, dict) else None
+        if not isinstance(index, int) or not 0 <= index < items or ordered[index] is not None:
+            raise BrokenAnswer("a vector with a bad index")
+        ordered[index] = _numbers(vector)
+    return [v for v in ordered if v is not None], read_claim(found.get("usage"))
+
+
+def _numbers(value: Json) -> list[float]:
+    if isinstance(value, list) and value:
+        numbers = [x for x in value if isinstance(x, float | int) and not isinstance(x, bool)]
+        if len(numbers) == len(value):
+            return numbers
+    raise BrokenAnswer("a vector that is not numbers")
+
+
+def _choice(found: Fields) -> Fields:
+    choices = found.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise BrokenAnswer("an answer without choices")
+    return choices[0]
+
+
+def _finish_reason(value: Json) -> str | None:
+    """OpenAI's name for a finish reason; an unknown one still says that the answer is complete."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or value == "error":
+        raise BrokenAnswer("a finish reason that is an error")
+    return FINISH_REASONS.get(value.lower(), "stop") if value else None
+
+
+def _whole_calls(value: Json) -> tuple[ToolCallPart, ...]:
+    if not isinstance(value, list):
+        return ()
+    found: list[ToolCallPart] = []
+    for index, item in enumerate(value[:TOOL_CALLS_MAX]):
+        function = item.get("function") if isinstance(item, dict) else None
+        name = _text(function.get("name")) if isinstance(function, dict) else None
+        if not isinstance(function, dict) or not name:
+            raise BrokenAnswer("a malformed tool call")
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):
+            arguments = orjson.dumps(arguments).decode()
+        found.append(ToolCallPart(index, name, _text(arguments) or ""))
+    return tuple(found)
+
+
+def _reasoning(fields: Fields) -> str | None:
+    for name in REASONING_FIELDS:
+        text = _text(fields.get(name))
+        if text:
+            return text
+    return None
+
+
+def _text(value: Json) -> str | None:
+    """A string, or the text parts of a list of parts; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(
+            p["text"]
+            for p in value
+            if isinstance(p, dict) and p.get("type") == "text" and isinstance(p["text"], str)
+        )
+    return None
+
+
+def _logprobs(value: Json) -> Json:
+    """`{"content": [{token, logprob, bytes, top_logprobs}]}` and nothing else."""
+    content = value.get("content") if isinstance(value, dict) else None
+    if not isinstance(content, list):
+        return None
+    return {"content": [_logprob(item, top=True) for item in content if isinstance(item, dict)]}
+
+
+def _logprob(item: Fields, *, top: bool) -> Fields:
+    token, logprob, spelled = item.get("token"), item.get("logprob"), item.get("bytes")
+    found: Fields = {
+        "token": token if isinstance(token, str) else "",
+        "logprob": logprob if isinstance(logprob, float | int) else 0.0,
+        "bytes": [b for b in spelled if isinstance(b, int)] if isinstance(spelled, list) else None,
+    }
+    if top:
+        others = item.get("top_logprobs")
+        found["top_logprobs"] = (
+            [_logprob(o, top=False) for o in others if isinstance(o, dict)]
+            if isinstance(others, list)
+            else []
+        )
+    return found
