@@ -1,0 +1,110 @@
+"""Start the simulator: `python -m llmdeal_litellm.simulator [--host HOST] [--port PORT] [--exit-with-stdin]`.
+
+HOST is 127.0.0.1 and PORT a free one unless given. Prints one line to stdout once it accepts connections,
+`simulator listening on http://HOST:PORT`. SIGTERM and SIGINT end it with code 0; with `--exit-with-stdin` so
+does the end of its standard input, so that it dies with its parent.
+
+Providers: openai, groq, mistral, cerebras, nvidia_nim, gemini, anthropic, generic. Any Bearer key is taken.
+A model name ending in `-ctxN` has a window of N tokens; `say N words` in the last user text answers N words.
+
+Control surface, all JSON:
+  GET    /control/requests?last=N&since=SEQ
+             {"count": n, "requests": [{"seq", "time", "method", "path", "query", "provider",
+             "headers": [[name, value], ...], "body"}]}, oldest first: the last 2,000, at most 64 MiB of them
+  DELETE /control/requests
+             forgets them; the count goes on
+  GET    /control/count | /control/waiting | /control/open | /control/hangups
+             {"count": n, "reached": true} and so on: requests recorded since the start; those at the barrier
+             (and "closed": bool); those being answered now; those whose client left early.
+             With ?at_least=N and/or ?at_most=N it waits for the number, at most ?timeout_s=S (10), else 408
+  POST   /control/barrier/close
+             chat and embeddings requests wait after being recorded, at most 120 s
+  POST   /control/barrier/open
+             lets them go
+  POST   /control/script
+             adds {"behaviour": name, "provider": name or "*", "endpoint": "chat", "embeddings" or null,
+             "model": substring or null, "times": n or null, "usage": any, "status": 300-599,
+             "headers": object or pairs, "delay_ms": n, "after_chunks": n}; the oldest that fits is followed
+  GET    /control/script
+             {"scripts": [...]}: those with times left
+  DELETE /control/script
+             forgets all
+  POST   /control/reset
+             scripts, barrier, records and hang-ups, all at once
+
+Behaviours:
+  usage              the given `usage` verbatim, sent whether asked for or not
+  no_usage           no usage anywhere
+  cut                TCP connection closed after `after_chunks` events of a stream (4; with 0 not even headers
+                     are sent), or in the middle of a plain body
+  clean_end          a stream that ends without finish reason and [DONE], after all content or `after_chunks`
+                     events; plain: finish_reason null
+  empty              finish_reason stop, no content, zero usage; embeddings: no data
+  status             `status` and `headers`, with the provider's error shape around canary texts
+  hang               no answer until the client leaves, at most 120 s; a stream may send `after_chunks` first
+  slow               `delay_ms` after each event; plain: before the answer
+  length             finish_reason length at the request's output limit, or at 64 tokens
+  html               200 with an HTML page
+  error_200          200 with an error object; on a stream as an event, after `after_chunks` events (0)
+  canary_everywhere  a `canary-` text of its own in each id, unknown field, header, cookie, comment and event
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+
+from aiohttp import web
+
+from llmdeal_litellm.simulator import tokens
+from llmdeal_litellm.simulator.app import build
+from llmdeal_litellm.simulator.control import STATE
+
+SHUTDOWN_S = 0.2
+STDIN_CHUNK_BYTES = 4096
+
+
+async def serve(host: str, port: int, *, exit_with_stdin: bool) -> None:
+    """Serve until a signal, or until stdin ends."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tokens.encoding()
+    app = build()
+    # Cancelling the handler is how a client's hang-up is noticed while nothing is being written.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    await web.TCPSite(runner, host, port, backlog=1024).start()
+    if exit_with_stdin:
+        threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
+    bound = runner.addresses[0][1]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"simulator listening on http://{shown}:{bound}", flush=True)
+    await stop.wait()
+    app[STATE].stopping = True
+    await runner.cleanup()
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Read stdin to its end; a parent that dies in any way closes its end of the pipe."""
+    while os.read(sys.stdin.fileno(), STDIN_CHUNK_BYTES):
+        pass
+    loop.call_soon_threadsafe(stop.set)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="llmdeal_litellm.simulator", description="A stand-in for LLM providers."
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="exit when standard input ends")
+    given = parser.parse_args()
+    asyncio.run(serve(given.host, given.port, exit_with_stdin=given.exit_with_stdin))
+
+
+if __name__ == "__main__":
+    main()
