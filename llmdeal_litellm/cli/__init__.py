@@ -1,0 +1,1 @@
+"""`llmdeal`: the operator's command."""

@@ -1,0 +1,63 @@
+"""What an operator reads when a command cannot be done: a sentence and an exit code for each named error."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from llmdeal_litellm.accounts.admin import NoSuchAccount, NoSuchKey, WrongPepper
+from llmdeal_litellm.catalog.positions import ConfigError
+from llmdeal_litellm.cli.commands import EXIT_REFUSED, EXIT_STORE
+from llmdeal_litellm.cli.tiers import UnknownTier
+from llmdeal_litellm.ledger.database import StoreBusy
+from llmdeal_litellm.money import NotAnAmount
+from llmdeal_litellm.settings import BadSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command was not done, and how the process ends."""
+
+    exit_code: int
+    sentence: str
+
+
+def _usage(error: click.UsageError) -> str:
+    said = error.format_message()
+    return f"{said} See: {error.ctx.command_path} --help" if error.ctx else said
+
+
+_KNOWN: tuple[tuple[type[Exception], int, Callable[[Any], str]], ...] = (
+    (click.UsageError, EXIT_REFUSED, _usage),
+    (click.ClickException, EXIT_REFUSED, lambda error: error.format_message()),
+    (NoSuchAccount, EXIT_REFUSED, lambda error: f"there is no account '{error}'; see: llmdeal account list"),
+    (NoSuchKey, EXIT_REFUSED, lambda error: f"there is no key '{error}'; see: llmdeal key list"),
+    (BadSettings, EXIT_REFUSED, str),
+    (ConfigError, EXIT_REFUSED, str),
+    (NotAnAmount, EXIT_REFUSED, str),
+    (UnknownTier, EXIT_REFUSED, str),
+    (WrongPepper, EXIT_REFUSED, str),
+    (StoreBusy, EXIT_STORE, str),
+    (
+        sqlite3.Error,
+        EXIT_STORE,
+        lambda error: f"the database cannot be used: {error}; check the file that LLMDEAL_DATABASE_URL names",
+    ),
+    (
+        OSError,
+        EXIT_STORE,
+        lambda error: f"a file cannot be used: {error}; check its rights and the free space",
+    ),
+)
+NAMED = tuple(kind for kind, _, _ in _KNOWN)
+"""The errors that are explained here; any other one is a defect."""
+
+
+def explained(error: Exception) -> Failure:
+    """The sentence for one of `NAMED`."""
+    for kind, exit_code, sentence in _KNOWN:
+        if isinstance(error, kind):
+            return Failure(exit_code, sentence(error))
+    raise error
