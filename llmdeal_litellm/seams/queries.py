@@ -7,7 +7,7 @@ from llmdeal_litellm.errors import InvalidRequest
 from llmdeal_litellm.exchange import Exchange
 from llmdeal_litellm.money import Rates, charge, usd_number
 from llmdeal_litellm.policy import access
-from llmdeal_litellm.policy.chat_request import output_limit, parse_model, refuse_unsupported
+from llmdeal_litellm.policy.chat_request import output_limit, parse_model
 from llmdeal_litellm.policy.messages import parse_messages
 from llmdeal_litellm.policy.preview import bands
 from llmdeal_litellm.policy.rates import model_object, rate_numbers, render_models
@@ -20,7 +20,6 @@ ESTIMATOR = "tiktoken-cl100k-base"
 async def cost_preview(http: HttpExchange, exchange: Exchange) -> None:
     """POST /v1/cost-preview: reads model, messages and max_tokens, nothing else."""
     body = await http.read_json(limits.PREVIEW_BODY_BYTES_MAX)
-    refuse_unsupported(body)
     model = parse_model(body)
     messages = parse_messages(body.get("messages"))
     limit = output_limit(body, "max_tokens")

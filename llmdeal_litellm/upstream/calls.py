@@ -66,6 +66,9 @@ class Upstreams:
         """A stream of deltas, in lists as they arrived together. It ends normally only when the upstream
         said that the answer is complete; otherwise it raises UpstreamFailure. Leaving the context early
         closes the connection to the upstream."""
+        if candidate.plan.whole:
+            yield _in_one_piece(await self.answer(candidate, alias, model, output_limit))
+            return
         deployment = candidate.member.deployment
         deadlines = bounded_by(self._deadlines, deployment.stream_timeout_s or deployment.timeout_s)
         async with self._transport.stream(candidate.plan.call(output_limit), deadlines) as (reply, pieces):
@@ -74,6 +77,21 @@ class Upstreams:
                 raise BrokenAnswer("HTML instead of a stream")
             async with aclosing(_decoded(pieces, candidate.plan.decoder())) as found:
                 yield found
+
+
+async def _in_one_piece(answer: Answer) -> AsyncIterator[list[Delta]]:
+    """A whole answer as a stream of one piece."""
+    yield [
+        Delta(
+            content=answer.content,
+            reasoning=answer.reasoning,
+            refusal=answer.refusal,
+            tool_calls=answer.tool_calls,
+            logprobs=answer.logprobs,
+            finish_reason=answer.finish_reason,
+            claim=answer.claim,
+        )
+    ]
 
 
 async def _decoded(pieces: AsyncIterator[bytes], decoder: StreamDecoder) -> AsyncGenerator[list[Delta], None]:

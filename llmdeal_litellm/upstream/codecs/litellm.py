@@ -16,9 +16,19 @@ from litellm.utils import ProviderConfigManager
 from llmdeal_litellm.catalog.model import Deployment
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour
 
-OPENAI_COMPATIBLE_ENDPOINTS = frozenset({"gemini", "anthropic"})
-"""Providers with a wire of their own that are called on their OpenAI-compatible endpoint: the parameters
-that such an endpoint takes are OpenAI's, not those of the native wire."""
+COMPATIBLE_ENDPOINTS_LACK: Mapping[str, frozenset[str]] = {
+    "anthropic": frozenset(
+        "response_format logprobs top_logprobs seed logit_bias frequency_penalty presence_penalty "
+        "reasoning_effort".split()
+    ),
+    "gemini": frozenset(
+        "logprobs top_logprobs seed logit_bias frequency_penalty presence_penalty parallel_tool_calls".split()
+    ),
+}
+"""Providers with a wire of their own that are called on their OpenAI-compatible endpoint. Such an endpoint
+takes OpenAI's parameters but these, which it refuses or silently ignores. Source: Anthropic, "OpenAI SDK
+compatibility"; Google, "Gemini API: OpenAI compatibility"."""
+SAMPLING = frozenset({"temperature", "top_p"})
 
 
 class UnknownProvider(Exception):
@@ -35,7 +45,8 @@ class LiteLlmParameters:
     """`ParameterMap` of one provider, from LiteLLM's configuration class."""
 
     def __init__(self, provider: str) -> None:
-        self._provider = "openai" if provider in OPENAI_COMPATIBLE_ENDPOINTS else provider
+        self._lacks = COMPATIBLE_ENDPOINTS_LACK.get(provider, frozenset())
+        self._provider = "openai" if self._lacks else provider
         try:
             self._known = LlmProviders(self._provider)
         except ValueError:
@@ -46,7 +57,9 @@ class LiteLlmParameters:
 
     def _supports(self, model: str) -> frozenset[str]:
         config = self._config(model)
-        return frozenset(config.get_supported_openai_params(model))
+        found = frozenset(config.get_supported_openai_params(model)) - self._lacks
+        fixed_sampling = litellm.model_cost.get(model, {}).get("supports_sampling_params") is False
+        return found - SAMPLING if fixed_sampling else found
 
     def translate(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
         """See `ParameterMap.translate`. The maps change what they are given, so they get a copy."""

@@ -26,7 +26,10 @@ NINE_CHARACTER_TOOL_IDS = frozenset({"mistral", "codestral"})
 JSON_TOOL = "json_tool_call"
 """The tool by which LiteLLM's map asks for schema-bound JSON where a model has no such mode."""
 MARKERS = ("json_mode", "fake_stream")
-"""Notes of LiteLLM's maps to its own request path, not parameters."""
+"""Notes of LiteLLM's maps to its own request path, not parameters: the answer's content is the arguments of
+JSON_TOOL; the provider does not stream this kind of answer."""
+NO_IMAGE_ADDRESSES = frozenset({"gemini"})
+"""Providers that take images only as data: URLs."""
 
 
 class OpenAiCodec:
@@ -50,12 +53,15 @@ class OpenAiCodec:
                 raise CannotHonour(field)
         if request.images and not member.vision:
             raise CannotHonour("messages with images")
+        if request.remote_images and deployment.provider in NO_IMAGE_ADDRESSES:
+            raise CannotHonour("messages with https: image URLs")
         kept = {name: value for name, value in asked.items() if name in supported}
         translated = parameters.translate(deployment.model, kept) if kept else {}
-        if request.stream and "stream_options" in supported:
-            translated["stream_options"] = {"include_usage": True}
         limit_name = "max_tokens" if "max_tokens" in supported else "max_completion_tokens"
-        return OpenAiPlan(request, member, translated, parameters, limit_name)
+        reports_usage = "stream_options" in supported
+        return OpenAiPlan(
+            request, member, translated, parameters, limit_name=limit_name, reports_usage=reports_usage
+        )
 
     def embeddings_call(self, request: EmbeddingRequest, member: Member) -> UpstreamCall:
         """See `Codec.embeddings_call`. Floats are always asked for: base64 is made here."""
@@ -83,7 +89,9 @@ class OpenAiPlan:
         member: Member,
         translated: dict[str, object],
         parameters: ParameterMap,
+        *,
         limit_name: str,
+        reports_usage: bool,
     ) -> None:
         self._request = request
         self._member = member
@@ -91,6 +99,8 @@ class OpenAiPlan:
         self._limit_name = limit_name
         extra = translated.pop("extra_body", None)
         self._json_tool = bool(translated.get("json_mode"))
+        self._reports_usage = reports_usage
+        self.whole = request.stream and bool(translated.get("fake_stream"))
         self._translated = {n: v for n, v in translated.items() if n not in MARKERS}
         if isinstance(extra, dict):
             self._translated |= extra
@@ -105,8 +115,10 @@ class OpenAiPlan:
             **self._translated,
             **self._parameters.translate(deployment.model, limit),
         }
-        if self._request.stream:
+        if self._request.stream and not self.whole:
             body["stream"] = True
+            if self._reports_usage:
+                body["stream_options"] = {"include_usage": True}
         return _call(deployment, "/chat/completions", body)
 
     def answer(self, body: bytes) -> Answer:

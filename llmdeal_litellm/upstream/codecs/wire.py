@@ -42,6 +42,10 @@ class StreamDecoder(Protocol):
 class ChatPlan(Protocol):
     """A request translated for one deployment, all but the output limit, which the hold decides."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether the upstream can give this answer only as a whole, also when a stream was asked for."""
+
     def call(self, output_limit: int) -> UpstreamCall:
         """The HTTP request for an answer of at most `output_limit` tokens."""
 
