@@ -69,7 +69,16 @@ HONOURED: Mapping[str, frozenset[str]] = {
     ),
 }
 
-TOP_LEVEL = frozenset({"model_list", "llmdeal", "litellm_settings", "general_settings", "router_settings"})
+TOP_LEVEL = frozenset(
+    {
+        "model_list",
+        "llmdeal",
+        "litellm_settings",
+        "general_settings",
+        "router_settings",
+        "environment_variables",
+    }
+)
 
 
 def refused(data: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
@@ -94,6 +103,16 @@ def without_effect(data: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
     for path, section, name in _settings(data):
         if name not in HONOURED[section] and name not in REFUSED[section]:
             yield path, f"'{section}.{name}' has no effect: the gateway does not use LiteLLM's request path"
+    for index, callback in enumerate(_callbacks(data)):
+        if callback != HOOKS:
+            at: Path = ("litellm_settings", "callbacks", index)
+            yield at, f"callback '{callback}' has no effect: the gateway does not use LiteLLM's request path"
+
+
+def declared_environment(data: Mapping[str, object]) -> dict[str, str]:
+    """`environment_variables` of the file, which LiteLLM puts into the environment before anything else."""
+    declared = _mapping(data.get("environment_variables"))
+    return {name: value for name, value in declared.items() if isinstance(value, str)}
 
 
 def _settings(data: Mapping[str, object]) -> Iterator[tuple[Path, str, str]]:
@@ -108,15 +127,18 @@ def _settings(data: Mapping[str, object]) -> Iterator[tuple[Path, str, str]]:
 
 
 def _installation(data: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
-    callbacks = _mapping(data.get("litellm_settings")).get("callbacks")
-    listed = callbacks if isinstance(callbacks, list) else [callbacks]
-    if HOOKS not in listed:
+    if HOOKS not in _callbacks(data):
         yield ("litellm_settings",), f"litellm_settings.callbacks must list {HOOKS}: it installs the gateway"
     if _mapping(data.get("general_settings")).get("custom_auth") != AUTH:
         yield (
             ("general_settings",),
             f"general_settings.custom_auth must be {AUTH}: it closes LiteLLM's own routes",
         )
+
+
+def _callbacks(data: Mapping[str, object]) -> list[object]:
+    listed = _mapping(data.get("litellm_settings")).get("callbacks")
+    return listed if isinstance(listed, list) else [listed]
 
 
 def _mapping(value: object) -> Mapping[str, object]:

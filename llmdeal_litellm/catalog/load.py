@@ -36,7 +36,9 @@ def load_catalog(text: str, file: str, environ: Mapping[str, str]) -> Loaded:
     problems += found
     if problems or section is None:
         raise ConfigError(sorted(problems, key=lambda p: p.line))
-    builder = build.Builder(document, section, entries, environ)
+    builder = build.Builder(
+        document, section, entries, {**environ, **litellm_rules.declared_environment(data)}
+    )
     catalog = builder.catalog(text)
     if builder.problems:
         raise ConfigError(sorted(builder.problems, key=lambda p: p.line))
