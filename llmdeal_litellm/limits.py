@@ -36,8 +36,8 @@ MESSAGES_MAX = 10_000
 TOOLS_MAX = 256
 STOP_STRINGS_MAX = 16
 
-RATES_CACHE_S = 60
-REVOCATION_POLL_S = 1.0
+REVOCATION_POLL_S = 0.5
+"""How often an idle writer looks whether another process, such as the command line, wrote."""
 
 SSE_EVENT_BYTES_MAX = 2 * 1024 * 1024
 STREAM_BYTES_MAX = 64 * 1024 * 1024

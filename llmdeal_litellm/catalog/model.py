@@ -7,6 +7,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TypeVar
 
+from llmdeal_litellm.limits import PROMPT_OVERHEAD_TOKENS
 from llmdeal_litellm.money import Rates
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Deployment:
     wanted_env: str | None = None
     input_cost: int | None = None
     output_cost: int | None = None
-    prompt_overhead: int = 512
+    prompt_overhead: int = PROMPT_OVERHEAD_TOKENS
     timeout_s: float | None = None
     stream_timeout_s: float | None = None
     organization: str | None = None

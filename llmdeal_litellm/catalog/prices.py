@@ -53,7 +53,7 @@ def retail_rates(model: str) -> Rates:
         raise NoRetailRate(f"the bundled price table has no model '{model}'")
     try:
         base_in, base_out = _price(row, "input_cost_per_token"), _price(row, "output_cost_per_token")
-        if base_in is None or base_out is None:
+        if not base_in or not base_out:
             raise NoRetailRate(f"the bundled price table has no input and output price for '{model}'")
         cached = _price(row, "cache_read_input_token_cost")
         return Rates(

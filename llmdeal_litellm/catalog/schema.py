@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from llmdeal_litellm.limits import PROMPT_OVERHEAD_TOKENS
+
 ALIAS_PATTERN = r"^[a-z0-9][a-z0-9./_-]{0,63}$"
 
 
@@ -144,7 +146,7 @@ class InfoSection(Lenient):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,100}$")] | None = None
     input_cost_per_token: Usd | None = None
     output_cost_per_token: Usd | None = None
-    prompt_overhead: Annotated[int, Field(strict=True, ge=0, le=100_000)] = 512
+    prompt_overhead: Annotated[int, Field(strict=True, ge=0, le=100_000)] = PROMPT_OVERHEAD_TOKENS
     embedding_input_type: Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")] | None = None
 
 

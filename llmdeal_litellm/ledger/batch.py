@@ -72,8 +72,7 @@ def _locked(connection: sqlite3.Connection, ops: Sequence[Op], now_us: int, leas
         "empty_day, empty_count FROM keys WHERE id IN"
     )
     wallets = {
-        (row[0], row[1]): WalletRow(*row)
-        for row in _rows_in(connection, select_wallets, sorted(account_ids))
+        (row[0], row[1]): WalletRow(*row) for row in _rows_in(connection, select_wallets, sorted(account_ids))
     }
     keys = {row[0]: KeyRow(*row) for row in _rows_in(connection, select_keys, sorted(key_ids))}
     return Batch(now_us=now_us, lease_owner=lease_owner, wallets=wallets, keys=keys, holds=holds)

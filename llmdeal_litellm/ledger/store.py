@@ -7,7 +7,7 @@ once and is written soon. `LedgerDown` means: nothing was held, do not serve.
 
 from typing import Protocol
 
-from llmdeal_litellm.ledger.ops import Balance, Closed, CloseHold, Held, MarkDelivered, OpenHold, Refused
+from llmdeal_litellm.ledger.ops import Closed, CloseHold, Held, MarkDelivered, OpenHold, Refused
 
 
 class LedgerDown(Exception):
@@ -25,9 +25,6 @@ class Ledger(Protocol):
 
     def mark_delivered(self, op: MarkDelivered) -> None:
         """Note that output reached the caller. Never waits."""
-
-    async def balance(self, account_id: str, wallet: str) -> Balance:
-        """A wallet as last committed. Raises LedgerDown."""
 
     @property
     def healthy(self) -> bool:

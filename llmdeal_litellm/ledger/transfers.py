@@ -33,8 +33,8 @@ from llmdeal_litellm.policy.pricing import size_hold
 from llmdeal_litellm.policy.usage import Billed, Claim, Rule
 
 US_PER_DAY = 86_400_000_000
-LEASE_US = 660_000_000
-"""Longer than the longest answer may take: a hold past its lease belongs to a process that is gone."""
+LEASE_US = 3_660_000_000
+"""Longer than the longest answer that can be configured: a hold past its lease has lost its process."""
 CLAIM_TOKENS_BOOKED_MAX = 10_000_000
 """A claim above this is a lie, not a bill: it is kept in the record and not booked as a loss."""
 
@@ -301,13 +301,14 @@ def _empty_answer(batch: Batch, key: KeyRow, billed: Billed | None) -> tuple[Rul
 
 def _loss(hold: HoldRow, rule: Rule, billed: Billed | None, claim: Claim) -> int:
     """What the upstream may bill us beyond what the caller pays: the input of an answer lost in a crash of
-    ours, or a claim above what was billed."""
+    ours, or a claim above what was billed (all of it when the answer was given back)."""
     if hold.paid_rates is None:
         return 0
-    paid_input, paid_output = orjson.loads(hold.paid_rates)
+    paid_input, paid_output = map(int, orjson.loads(hold.paid_rates))
     if rule is Rule.CRASH_UNDELIVERED:
         tokens_in, tokens_out = hold.own_input, 0
-    elif billed is not None and max(claim.input or 0, claim.output or 0) <= CLAIM_TOKENS_BOOKED_MAX:
+    elif max(claim.input or 0, claim.output or 0) <= CLAIM_TOKENS_BOOKED_MAX:
+        billed = billed or Billed(0, 0)
         tokens_in = max(0, (claim.input or 0) - billed.input)
         tokens_out = max(0, (claim.output or 0) - billed.output)
     else:
@@ -328,6 +329,7 @@ def mark_delivered(batch: Batch, op: MarkDelivered) -> Result:
 
 def credit(batch: Batch, op: Credit) -> Result:
     """Money in: the house's top-ups account is the other side."""
+    _require_amount(op.amount)
     wallet = batch.wallets.get((op.account_id, op.wallet))
     if wallet is None:
         return Unknown("account")
@@ -336,8 +338,14 @@ def credit(batch: Batch, op: Credit) -> Result:
     return Balance(wallet.balance, wallet.held)
 
 
+def _require_amount(amount: int) -> None:
+    if amount < 0:
+        raise RuleBroken(f"{amount} is not an amount to move")
+
+
 def dispute(batch: Batch, op: Dispute) -> Result:
     """Take back a disputed payment and freeze the account."""
+    _require_amount(op.amount)
     wallet = batch.wallets.get((op.account_id, op.wallet))
     if wallet is None:
         return Unknown("account")

@@ -89,7 +89,7 @@ RULES = (
         "never_negative",
         """
         SELECT wallet, version, balance_after, held_after FROM records WHERE account_id = :account
-        AND (balance_after < 0 OR held_after < 0 OR balance_after < held_after) ORDER BY wallet, version
+        AND (held_after < 0 OR balance_after < held_after) ORDER BY wallet, version
         """,
         "{} version {}: balance {}, held {}",
     ),
@@ -142,16 +142,15 @@ RULES = (
         "keys",
         """
         SELECT key_id, sum(spent), sum(charged), sum(held), sum(amount), sum(holds), sum(opened) FROM (
-          SELECT id AS key_id, spent, 0 AS charged, held, 0 AS amount, open_holds AS holds, 0 AS opened,
-            1 AS is_key
+          SELECT id AS key_id, spent, 0 AS charged, held, 0 AS amount, open_holds AS holds, 0 AS opened
           FROM keys WHERE account_id = :account
           UNION ALL
-          SELECT key_id, 0, -balance_change, 0, 0, 0, 0, 0 FROM records
+          SELECT key_id, 0, -balance_change, 0, 0, 0, 0 FROM records
           WHERE account_id = :account AND kind = 'post'
           UNION ALL
-          SELECT key_id, 0, 0, 0, amount, 0, 1, 0 FROM open_holds WHERE account_id = :account
+          SELECT key_id, 0, 0, 0, amount, 0, 1 FROM open_holds WHERE account_id = :account
         ) AS sides GROUP BY key_id HAVING sum(spent) <> sum(charged) OR sum(held) <> sum(amount)
-          OR sum(holds) <> sum(opened) OR max(is_key) = 0
+          OR sum(holds) <> sum(opened)
         """,
         "{}: spent {} of charges {}, held {} of open holds {}, which are {} and should be {}",
     ),

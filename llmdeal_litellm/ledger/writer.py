@@ -17,7 +17,6 @@ from pathlib import Path
 from llmdeal_litellm.ledger.batch import resolve_crashed, run_batch
 from llmdeal_litellm.ledger.database import StoreBusy, connect, migrate, write
 from llmdeal_litellm.ledger.ops import (
-    Balance,
     Closed,
     CloseHold,
     Held,
@@ -30,6 +29,7 @@ from llmdeal_litellm.ledger.ops import (
 )
 from llmdeal_litellm.ledger.store import Ledger, LedgerDown
 from llmdeal_litellm.ledger.transfers import RuleBroken
+from llmdeal_litellm.limits import REVOCATION_POLL_S
 from llmdeal_litellm.policy.usage import Rule
 
 log = logging.getLogger("llmdeal.ledger")
@@ -39,7 +39,22 @@ HOLD_WAIT_S = 2.0
 RETRY_S = 0.25
 YIELD_EVERY_S = 0.05
 YIELD_S = 0.001
-IDLE_POLL_S = 0.5
+PROBE = (
+    "INSERT INTO settings (name, value) VALUES ('store_probe', ?) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+DEFECTS = (
+    RuleBroken,
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What an operation raises that is wrong in itself. Any other failure is the store's."""
 
 
 @dataclass(slots=True)
@@ -115,27 +130,12 @@ class SqliteLedger:
         """See `Ledger.mark_delivered`."""
         self._queue.put(_Waiting(op, None))
 
-    async def balance(self, account_id: str, wallet: str) -> Balance:
-        """See `Ledger.balance`."""
-        try:
-            return await asyncio.to_thread(self._read_balance, account_id, wallet)
-        except sqlite3.Error:
-            raise LedgerDown from None
-
-    def _read_balance(self, account_id: str, wallet: str) -> Balance:
-        connection = connect(self._path, read_only=True)
-        try:
-            select = "SELECT balance, held FROM wallets WHERE account_id = ? AND wallet = ?"
-            row = connection.execute(select, (account_id, wallet)).fetchone()
-        finally:
-            connection.close()
-        return Balance(*row) if row else Balance(0, 0)
-
     async def stop(self, patience_s: float = 10.0) -> int:
         """Write what waits and close the store. Returns how many settlements could not be written."""
         self._stopping = True
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join, patience_s)
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join, patience_s)
         return len(self._unsettled)
 
     def _submit(self, op: Op) -> asyncio.Future[Result]:
@@ -154,7 +154,7 @@ class SqliteLedger:
         while True:
             batch, ended = self._next_batch()
             self._notice_foreign_writes(connection)
-            if batch:
+            if batch or not self.healthy:
                 self._commit(connection, batch)
             if time.monotonic() - yielded >= YIELD_EVERY_S:
                 time.sleep(YIELD_S)
@@ -170,7 +170,7 @@ class SqliteLedger:
         batch, self._unsettled = self._unsettled, []
         ended = False
         try:
-            item = self._queue.get(timeout=RETRY_S if batch else IDLE_POLL_S)
+            item = self._queue.get(timeout=RETRY_S if batch else REVOCATION_POLL_S)
             while True:
                 if item is None:
                     ended = True
@@ -184,11 +184,14 @@ class SqliteLedger:
         return batch, ended
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
+        """Write a batch. A failed store is tried with a row of its own, so that health comes back unasked."""
         try:
             with write(connection):
+                if not self.healthy:
+                    connection.execute(PROBE, (str(_now_us()),))
                 ops = [w.op for w in batch]
                 results = run_batch(connection, ops, now_us=_now_us(), lease_owner=self._lease_owner)
-        except (sqlite3.Error, StoreBusy, RuleBroken) as error:
+        except (sqlite3.Error, StoreBusy, *DEFECTS) as error:
             self._failed(connection, batch, error)
             return
         if not self.healthy:
@@ -199,20 +202,19 @@ class SqliteLedger:
     def _failed(self, connection: sqlite3.Connection, batch: list[_Waiting], error: Exception) -> None:
         """Nothing of the batch was written. A batch of one that breaks a rule is a defect: it is set apart so
         that it cannot hold up the others. Otherwise holds fail now and settlements stay for the next try."""
-        if isinstance(error, sqlite3.IntegrityError | RuleBroken):
+        if batch and isinstance(error, DEFECTS):
             if len(batch) > 1:
                 for waiting in batch:
                     self._commit(connection, [waiting])
                 return
-            log.critical(
-                "a ledger operation was refused by its own rules: %s: %s", type(batch[0].op).__name__, error
-            )
+            said = "a ledger operation was refused by its own rules: %s: %s"
+            log.critical(said, type(batch[0].op).__name__, error, exc_info=error)
             self._fail(batch)
             return
         if self.healthy:
             log.error("the store cannot be written: %s", error)
         self.healthy = False
-        self._unsettled = [w for w in batch if isinstance(w.op, CloseHold)]
+        self._unsettled += [w for w in batch if isinstance(w.op, CloseHold)]
         self._fail([w for w in batch if isinstance(w.op, OpenHold)])
 
     def _fail(self, batch: list[_Waiting]) -> None:

@@ -196,21 +196,22 @@ def _tool(value: Json, where: str) -> JsonObject:
     if not isinstance(value, dict) or value.get("type") != "function" or not isinstance(function, dict):
         raise InvalidRequest(f"'{where}' must be an object with 'type': 'function' and 'function'.")
     kept: JsonObject = {"name": function_name(function, f"{where}.function")}
-    description, strict = function.get("description"), function.get("strict")
-    if description is not None:
-        if not isinstance(description, str):
-            raise InvalidRequest(f"'{where}.function.description' must be a string.")
-        kept["description"] = description
-    parameters = function.get("parameters")
-    if parameters is not None:
-        if not isinstance(parameters, dict):
-            raise InvalidRequest(f"'{where}.function.parameters' must be a JSON schema object.")
-        kept["parameters"] = parameters
-    if strict is not None:
-        if not isinstance(strict, bool):
-            raise InvalidRequest(f"'{where}.function.strict' must be true or false.")
-        kept["strict"] = strict
+    for name, kind in (("description", str), ("parameters", dict), ("strict", bool)):
+        _keep(kept, function, name, kind, f"{where}.function")
     return {"type": "function", "function": kept}
+
+
+JSON_NAMES: Mapping[type, str] = {str: "a string", dict: "a JSON schema object", bool: "true or false"}
+
+
+def _keep(kept: JsonObject, given: JsonObject, name: str, kind: type, where: str) -> None:
+    """Take a field over when it is there and of the right type. Raises InvalidRequest when it is another."""
+    value = given.get(name)
+    if value is None:
+        return
+    if not isinstance(value, kind):
+        raise InvalidRequest(f"'{where}.{name}' must be {JSON_NAMES[kind]}.")
+    kept[name] = value
 
 
 def _tool_choice(value: Json, tools: tuple[JsonObject, ...]) -> Json:
@@ -241,12 +242,8 @@ def _response_format(value: Json) -> JsonObject | None:
     if kind != "json_schema" or not isinstance(schema, dict):
         raise InvalidRequest("'response_format' must be of type text, json_object or json_schema.")
     kept: JsonObject = {"name": function_name(schema, "response_format.json_schema")}
-    body, description, strict = schema.get("schema"), schema.get("description"), schema.get("strict")
-    if not isinstance(body, dict):
+    if schema.get("schema") is None:
         raise InvalidRequest("'response_format.json_schema.schema' must be a JSON schema object.")
-    if isinstance(description, str):
-        kept["description"] = description
-    kept["schema"] = body
-    if isinstance(strict, bool):
-        kept["strict"] = strict
+    for name, kept_as in (("description", str), ("schema", dict), ("strict", bool)):
+        _keep(kept, schema, name, kept_as, "response_format.json_schema")
     return {"type": "json_schema", "json_schema": kept}

@@ -137,6 +137,8 @@ def _image(value: Json, where: str) -> ImagePart:
             f"'{where}.url' must be an https: URL or a data: URL with a base64 png, jpeg, gif or webp image."
         )
     try:
+        if len(found[2]) % 4 != 0:  # Python's strict decoding lets one "=" too many pass
+            raise binascii.Error
         head = base64.b64decode(found[2], validate=True)[:16]
     except binascii.Error:
         raise InvalidRequest(f"'{where}.url' is not valid base64.") from None

@@ -1,0 +1,1 @@
+"""config.yaml: what is accepted, what is refused and where it points."""

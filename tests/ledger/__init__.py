@@ -1,0 +1,1 @@
+"""Money: holds, records and the store that keeps them."""
