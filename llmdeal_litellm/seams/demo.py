@@ -39,7 +39,10 @@ class Simulator:
     def start(cls) -> Self:
         """Start it and wait for its first line. Raises CannotStart."""
         command = [sys.executable, "-m", "llmdeal_litellm.simulator", "--port", "0", "--exit-with-stdin"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # A session of its own: Ctrl-C ends the gateway, which still settles the streams that run.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         address = line.rsplit(" ", 1)[-1].strip()

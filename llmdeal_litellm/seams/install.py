@@ -7,11 +7,14 @@ loop, before any request can arrive. What is replaced there is listed in docs/li
 import asyncio
 import importlib.util
 import logging
+import multiprocessing
 import os
 import secrets
+import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from litellm.integrations.custom_logger import CustomLogger
 
@@ -24,6 +27,9 @@ from llmdeal_litellm.seams.edge import Edge
 from llmdeal_litellm.settings import BadSettings, Settings, read_settings
 
 log = logging.getLogger("llmdeal")
+
+START_FAILED = 3
+"""The exit status by which process managers (uvicorn's, gunicorn's) know that trying again is no use."""
 
 QUIET_LOGGERS = (
     "LiteLLM",
@@ -46,7 +52,7 @@ _installed: GatewayHooks | None = None
 def install_once() -> GatewayHooks:
     """Start the gateway and put its edge in front of LiteLLM's application; a second call changes nothing.
 
-    On a bad start it writes one sentence to standard error and ends the process with status 1.
+    On a bad start it writes a sentence for each problem to standard error and ends the process with status 3.
     """
     global _installed
     if _installed is None:
@@ -67,7 +73,7 @@ def _install() -> None:
     from litellm.proxy import proxy_server  # only complete once LiteLLM itself is up
 
     _quiet()
-    workers = worker_count(sys.argv)
+    workers = worker_count(os.environ)
     if workers > 1:
         raise CannotStart(
             f"--num_workers {workers} needs a shared store; with SQLite run one worker (leave the option out)"
@@ -88,19 +94,16 @@ def _install() -> None:
         _say(f"resolved {ended} holds that an earlier process left open")
     app = proxy_server.app
     app.middleware_stack = Edge(app.middleware_stack, gateway.services)
+    _without_model_discovery(proxy_server)
     _on_shutdown(proxy_server, gateway, simulator)
     if settings.demo:
         demo.welcome_when_listening(settings, gateway.services, sys.argv)
 
 
-def worker_count(argv: list[str]) -> int:
-    """The number of workers that LiteLLM was started with."""
-    for index, word in enumerate(argv):
-        name, found, value = word.partition("=")
-        if name == "--num_workers":
-            text = value if found else (argv[index + 1] if index + 1 < len(argv) else "1")
-            return int(text) if text.isdigit() else 1
-    return 1
+def worker_count(environ: Mapping[str, str]) -> int:
+    """The number of workers, as LiteLLM tells them whether --num_workers or the variable itself was given."""
+    said = environ.get("NUM_WORKERS", "")
+    return int(said) if said.isdecimal() else 1
 
 
 def _text(settings: Settings) -> str:
@@ -122,6 +125,16 @@ def _with_simulator(settings: Settings, catalog: Catalog) -> tuple[Catalog, demo
     simulator = demo.Simulator.start()
     _say(f"served by the simulator, because {variables} are not set: {names}")
     return catalog.replacing({d.id: simulator.in_place_of(d) for d in missing}), simulator
+
+
+def _without_model_discovery(proxy_server: Any) -> None:
+    """LiteLLM would ask each upstream of its own accord which models it has, at start and every five minutes,
+    with our key and under its own name. It is to call nobody."""
+
+    async def nothing() -> None:
+        return
+
+    proxy_server.ProxyStartupEvent.refresh_model_info = staticmethod(nothing)
 
 
 def _on_shutdown(proxy_server: Any, gateway: Gateway, simulator: demo.Simulator | None) -> None:
@@ -160,11 +173,13 @@ def _say(sentence: str) -> None:
     print(f"llmdeal: {sentence}", file=sys.stderr, flush=True)
 
 
-def _give_up(sentences: list[str]) -> None:
-    for sentence in sentences:
-        _say(f"cannot start: {sentence}")
-    if worker_count(sys.argv) > 1:
-        # With several workers the parent would start this one anew for ever; a failed lifespan stops it.
-        logging.getLogger("uvicorn.error").disabled = True
-        raise SystemExit(1)
-    os._exit(1)
+def _give_up(sentences: list[str]) -> NoReturn:
+    """End the start. One of several workers ends the parent too: it would start this one anew for ever, or
+    leave with status 0. Nothing is served yet, so there is nothing to end gently."""
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.is_alive():  # otherwise another worker has said it all
+        for sentence in sentences:
+            _say(f"cannot start: {sentence}")
+    if parent is not None and parent.pid is not None and parent.is_alive():
+        os.kill(parent.pid, signal.SIGKILL)
+    os._exit(START_FAILED)

@@ -34,6 +34,7 @@ Control surface, all JSON:
 
 Behaviours:
   usage              the given `usage` verbatim, sent whether asked for or not
+  usage_everywhere   the given `usage` in every event of a stream; plain: as `usage`
   no_usage           no usage anywhere
   cut                TCP connection closed after `after_chunks` events of a stream (4; with 0 not even headers
                      are sent), or in the middle of a plain body
@@ -96,6 +97,7 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 
 def main() -> None:
+    """Read the arguments and serve."""
     parser = argparse.ArgumentParser(
         prog="llmdeal_litellm.simulator", description="A stand-in for LLM providers."
     )

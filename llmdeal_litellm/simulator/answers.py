@@ -35,6 +35,8 @@ _REASONING = "The simulator pretends to weigh the request before it answers."
 
 @dataclass(frozen=True, kw_only=True)
 class ToolCall:
+    """One call of a tool."""
+
     name: str
     arguments: str
     """JSON text; cut short when the output limit fell into it."""
@@ -42,6 +44,8 @@ class ToolCall:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
+    """What the model says, how it ends, and the tokens it took."""
+
     content: str | None
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
@@ -104,11 +108,13 @@ def text_of(content: Any) -> str:
 
 
 def image_count(messages: list[dict[str, Any]]) -> int:
+    """How many images the messages carry."""
     parts = (p for m in messages if isinstance(m.get("content"), list) for p in m["content"])
     return sum(1 for p in parts if isinstance(p, dict) and p.get("type") == "image_url")
 
 
 def last_user_text(messages: list[dict[str, Any]]) -> str:
+    """The text of the newest user message, or an empty string."""
     return next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), "")
 
 

@@ -162,13 +162,16 @@ async def _chat(
     if behaviour == "empty":
         answer = answers.Answer(content="", prompt_tokens=0, completion_tokens=0)
     usage: Any = chat_usage(parsed, answer)
-    if script and behaviour == "usage":
+    if script and behaviour in ("usage", "usage_everywhere"):
         usage = script.usage
     if behaviour == "no_usage":
         usage = None
     created = int(time.time())
     if parsed.streams:
         made = stream.chunks(parsed, answer, usage=usage, force_usage=behaviour == "usage", created=created)
+        if behaviour == "usage_everywhere":
+            for chunk in (*made.head, *made.tail):
+                chunk["usage"] = usage
         return await delivery.send_stream(request, provider, parsed.model, made, script)
     whole = plain.completion(parsed, answer, usage=usage, created=created)
     if behaviour == "clean_end":

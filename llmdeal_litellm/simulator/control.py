@@ -108,6 +108,7 @@ STATE = web.AppKey("state", State)
 
 
 def routes() -> list[web.RouteDef]:
+    """The control surface; the provider paths are not among them."""
     return [
         web.get("/control/requests", _requests),
         web.delete("/control/requests", _forget),
@@ -125,6 +126,7 @@ def routes() -> list[web.RouteDef]:
 
 
 def answer(body: Any, status: int = 200) -> web.Response:
+    """A JSON answer of the control surface."""
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 

@@ -111,6 +111,7 @@ def _frames(provider: str, made: Chunks, script: Script | None) -> Sequence[byte
 
 
 def frame_of_failure(failed: errors.Failure) -> bytes:
+    """An error as one event of a stream."""
     return b"data: " + orjson.dumps(failed.body) + b"\n\n"
 
 

@@ -34,6 +34,7 @@ def vector(text: str, dimensions: int) -> "array.array[float]":
 
 
 def little_endian(values: "array.array[float]") -> bytes:
+    """The floats as bytes, as `encoding_format: base64` has them."""
     if sys.byteorder == "big":
         values = values[:]
         values.byteswap()

@@ -67,13 +67,16 @@ def window_tokens(model: str) -> int:
 
 
 def output_ceiling_tokens(provider: str, model: str) -> int | None:
+    """The largest output limit the provider takes for this model, or None when it takes any."""
     rows = OUTPUT_CEILING_TOKENS
     return next((tokens for who, part, tokens in rows if who == provider and part in model), None)
 
 
 def reasons(model: str) -> bool:
+    """Whether the model thinks before it answers."""
     return bool(_REASONING.search(model)) and not _NOT_REASONING.search(model)
 
 
 def sees_images(provider: str, model: str) -> bool:
+    """Whether the provider takes images for this model."""
     return provider == "generic" or bool(_VISION.search(model))

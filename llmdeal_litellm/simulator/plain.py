@@ -81,6 +81,7 @@ def time_info(created: int) -> Json:
 
 
 def message(request: ChatRequest, answer: Answer, ids: Ids) -> Json:
+    """The `message` of a choice, as the provider writes it."""
     made: Json = {"role": "assistant", "content": answer.content}
     field = REASONING_FIELD.get(request.provider)
     if answer.reasoning and field == "content":
@@ -119,6 +120,7 @@ def thinking_part(text: str) -> Json:
 
 
 def tool_call(provider: str, ids: Ids, index: int, name: str, arguments: str) -> Json:
+    """One tool call, as the provider writes it."""
     made: Json = {
         "id": ids.tool_call(index),
         "type": "function",

@@ -8,6 +8,7 @@ from llmdeal_litellm.simulator.providers import PROVIDERS
 BEHAVIOURS = frozenset(
     {
         "usage",
+        "usage_everywhere",
         "no_usage",
         "cut",
         "clean_end",

@@ -51,6 +51,7 @@ def chunks(request: ChatRequest, answer: Answer, *, usage: Any, force_usage: boo
 
 
 def frame(chunk: Json) -> bytes:
+    """A chunk as one event."""
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 

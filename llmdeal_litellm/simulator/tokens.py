@@ -47,6 +47,7 @@ def encode(text: str) -> list[int]:
 
 
 def count(text: str) -> int:
+    """How many tokens a text has."""
     return len(encode(text))
 
 

@@ -59,5 +59,6 @@ def chat_usage(request: ChatRequest, answer: Answer) -> Json:
 
 
 def embedding_usage(provider: str, prompt_tokens: int) -> Json:
+    """The honest usage of vectors."""
     usage: Json = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens}
     return usage | {"completion_tokens": 0} if provider in ("mistral", "nvidia_nim") else usage

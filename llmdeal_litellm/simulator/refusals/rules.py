@@ -115,6 +115,8 @@ def every(first: When, *others: When) -> When:
 
 
 def absent(name: str) -> When:
+    """The field is not there, or null."""
+
     def when(body: Json) -> Hit | None:
         return Hit(field=name) if body.get(name) is None else None
 
@@ -145,14 +147,17 @@ def in_messages(test: Callable[[Json], tuple[str, Any] | None], *, join: str = "
 
 
 def role_is(*roles: str) -> Callable[[Json], tuple[str, Any] | None]:
+    """Test of a message: it has one of these roles."""
     return lambda message: ("role", message["role"]) if message.get("role") in roles else None
 
 
 def message_has(*fields: str) -> Callable[[Json], tuple[str, Any] | None]:
+    """Test of a message: one of these fields is there and not null."""
     return lambda message: next(((f, message[f]) for f in fields if f in message), None)
 
 
 def message_outside(allowed: frozenset[str]) -> Callable[[Json], tuple[str, Any] | None]:
+    """Test of a message: it has a field outside the list."""
     return lambda message: next(((f, message[f]) for f in message if f not in allowed), None)
 
 
@@ -202,6 +207,8 @@ def tool_functions(test: Callable[[Json], tuple[str, Any] | None]) -> When:
 
 
 def response_format(*kinds: str) -> When:
+    """`response_format` is of one of these types."""
+
     def when(body: Json) -> Hit | None:
         wanted = body.get("response_format")
         kind = wanted.get("type") if isinstance(wanted, dict) else None

@@ -1,0 +1,149 @@
+"""One gateway and its simulator as tests use them: accounts and keys at hand, money to look at, upstream
+requests to count."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import concealment
+import httpx
+from processes import GatewayProcess, until
+
+from llmdeal_litellm.accounts.admin import Account, Admin
+from llmdeal_litellm.catalog.model import Wallet
+from llmdeal_litellm.ledger.database import connect
+from llmdeal_litellm.ledger.verify import verify
+from llmdeal_litellm.settings import read_settings
+
+
+@dataclass(frozen=True)
+class Customer:
+    """An account and one key of it."""
+
+    account_id: str
+    key_id: str
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What authenticates it."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+class World:
+    """A running gateway, the simulator behind it, and the store between them."""
+
+    def __init__(self, gateway: GatewayProcess, simulator: str) -> None:
+        self.gateway = gateway
+        self.base_url = f"{gateway.url}/v1"
+        self.control = httpx.Client(base_url=f"{simulator}/control", timeout=60)
+        self.client = httpx.Client(
+            base_url=gateway.url, timeout=60, event_hooks={"response": [concealment.watch]}
+        )
+
+    def close(self) -> None:
+        """Close the clients."""
+        self.control.close()
+        self.client.close()
+
+    @contextmanager
+    def admin(self) -> Iterator[Admin]:
+        """The operator's actions, straight on the store (tests of the command itself run the command)."""
+        environment = {"LLMDEAL_CONFIG": str(self.gateway.folder / "config.yaml")}
+        with closing(connect(self.gateway.database)) as connection:
+            yield Admin(connection, read_settings(environment).key_pepper)
+
+    def customer(
+        self,
+        *,
+        tier: str = "pro",
+        nano: int = 10**10,
+        frontier_nano: int = 0,
+        addon: bool = False,
+        cap: int | None = None,
+        frozen: bool = False,
+    ) -> Customer:
+        """A new account with money and one key. `addon` is the Frontier add-on."""
+        now_us = time.time_ns() // 1000
+        with self.admin() as admin:
+            account = admin.create_account("test", tier, random_8_bytes=secrets.token_bytes(8), now_us=now_us)
+            for wallet, amount in ((Wallet.BASE, nano), (Wallet.FRONTIER, frontier_nano)):
+                if amount:
+                    admin.credit(account, wallet, amount, note="", now_us=now_us)
+            admin.set_frontier_addon(account, addon)
+            admin.set_frozen(account, frozen)
+            return self._minted(admin, account, cap)
+
+    def another_key(self, customer: Customer, *, cap: int | None = None) -> Customer:
+        """One more key of the same account."""
+        with self.admin() as admin:
+            return self._minted(admin, customer.account_id, cap)
+
+    def _minted(self, admin: Admin, account: str, cap: int | None) -> Customer:
+        now_us = time.time_ns() // 1000
+        key, text = admin.mint_key(account, cap=cap, random_24_bytes=secrets.token_bytes(24), now_us=now_us)
+        return Customer(account, key.id, text)
+
+    def account(self, customer: Customer) -> Account:
+        """The account as committed now."""
+        with self.admin() as admin:
+            return admin.account(customer.account_id)
+
+    def settled(self, customer: Customer) -> Account:
+        """The account once no hold of it is open."""
+
+        def without_holds() -> Account | None:
+            found = self.account(customer)
+            return found if found.base.held == 0 and found.frontier.held == 0 else None
+
+        return until(without_holds, what=f"the holds of {customer.account_id} to end")
+
+    def records(self, customer: Customer) -> list[dict[str, Any]]:
+        """The account's records, oldest first, as dictionaries by column."""
+        with closing(connect(self.gateway.database, read_only=True)) as connection:
+            select = "SELECT * FROM records WHERE account_id = ? ORDER BY wallet, version"
+            cursor = connection.execute(select, (customer.account_id,))
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def last_end(self, customer: Customer) -> dict[str, Any]:
+        """The record that ended the account's newest hold, once all are ended."""
+        self.settled(customer)
+        return [r for r in self.records(customer) if r["kind"] in ("post", "void")][-1]
+
+    def verify(self) -> None:
+        """Assert every invariant of the ledger."""
+        with closing(connect(self.gateway.database)) as connection:
+            checks = verify(connection, now_us=time.time_ns() // 1000)
+        assert all(c.ok for c in checks), [c for c in checks if not c.ok]
+
+    def upstream_count(self) -> int:
+        """How many requests the simulator has had."""
+        return int(self.control.get("/count").json()["count"])
+
+    def upstream_requests(self, last: int = 1) -> list[dict[str, Any]]:
+        """The last requests that the simulator had, oldest first."""
+        found: list[dict[str, Any]] = self.control.get("/requests", params={"last": last}).json()["requests"]
+        return found
+
+    def script(self, behaviour: str, **fields: Any) -> None:
+        """Have the simulator's next answer follow a behaviour."""
+        made = self.control.post("/script", json={"behaviour": behaviour, "times": 1, **fields})
+        assert made.status_code == 200, made.text
+
+    def post(self, path: str, body: Any, customer: Customer | None = None, **headers: str) -> httpx.Response:
+        """POST JSON under /v1 as a customer."""
+        sent = {**(customer.headers if customer else {}), **headers}
+        return self.client.post(f"/v1{path}", json=body, headers=sent)
+
+    def get(self, path: str, customer: Customer | None = None) -> httpx.Response:
+        """GET under /v1 as a customer."""
+        return self.client.get(f"/v1{path}", headers=customer.headers if customer else {})
+
+    def chat(self, customer: Customer, text: str = "Hello!", **fields: Any) -> httpx.Response:
+        """A chat completion of one user message."""
+        body = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": text}], **fields}
+        return self.post("/chat/completions", body, customer)
