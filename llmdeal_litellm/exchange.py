@@ -80,7 +80,7 @@ class Exchange:
                 f"'{request.model}' does not take images. Use a model with the tag 'vision'."
             )
         chars = sum(len(m.text) for m in request.messages)
-        count = await self.services.counted(
+        count = await self.services.off_loop(
             chars, lambda: tokens.count_chat(request, alias.image_tokens, self.services.count)
         )
         ceiling = alias.max_output_tokens
@@ -106,7 +106,7 @@ class Exchange:
         alias = self._access(request.model)
         access.require_embedding(alias, request.model)
         chars = sum(map(len, request.texts))
-        own = await self.services.counted(
+        own = await self.services.off_loop(
             chars, lambda: tokens.count_embedding(request.texts, self.services.count)
         )
         member = self._members(alias, own_input=own, expected_output=0)[0]
@@ -256,10 +256,11 @@ class Exchange:
         else:
             self.close(Rule.CALLER_LEFT_BEFORE_DISPATCH, None)
 
-    def fail(self) -> None:
-        """End the hold of a request that failed: given back before any output, billed as delivered after."""
+    def fail(self, cut: Rule = Rule.UPSTREAM_CUT) -> None:
+        """End the hold of a request that failed: given back before any output, billed as delivered after,
+        by the rule `cut`."""
         if self.delivered.tokens():
-            self.close_partial(Rule.UPSTREAM_CUT)
+            self.close_partial(cut)
         else:
             self.close(Rule.FAILED_BEFORE_OUTPUT, None)
 

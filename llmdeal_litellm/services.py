@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 log = logging.getLogger("llmdeal.gateway")
 
-OFF_LOOP_CHARS = 16_384
-"""Texts longer than this are counted in a thread: 250 KB of one letter takes 95 ms."""
+OFF_LOOP_SIZE = 16_384
+"""Work on more than this many characters or numbers runs in a thread, so that other callers do not wait."""
 
 
 @dataclass(slots=True)
@@ -42,9 +42,9 @@ class Services:
     settling: set[asyncio.Task[Closed | None]] = field(default_factory=set)
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def counted(self, chars: int, work: Callable[[], T]) -> T:
-        """Run a count, off the event loop when the text is long."""
-        return work() if chars <= OFF_LOOP_CHARS else await asyncio.to_thread(work)
+    async def off_loop(self, size: int, work: Callable[[], T]) -> T:
+        """Run pure work on data of `size` characters or numbers, in a thread when there are many."""
+        return work() if size <= OFF_LOOP_SIZE else await asyncio.to_thread(work)
 
     def settle(self, work: Coroutine[Any, Any, Closed]) -> asyncio.Task[Closed | None]:
         """Run a settlement to its end, whatever becomes of the request it belongs to."""

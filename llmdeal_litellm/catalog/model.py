@@ -142,12 +142,15 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Bounds on waiting for an upstream, seconds."""
+    """Bounds on waiting, seconds: for an upstream (first four), for a client that leaves what it was sent
+    unread, and for open requests after SIGTERM."""
 
     connect_s: float = 3.0
     first_byte_s: float = 30.0
     silence_s: float = 30.0
     answer_s: float = 600.0
+    unread_s: float = 60.0
+    drain_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,12 +101,15 @@ class TierSection(Section):
 
 
 class DeadlinesSection(Section):
-    """Bounds on waiting for an upstream, seconds."""
+    """Bounds on waiting, seconds: for an upstream (first four), for a client that leaves what it was sent
+    unread, and for open requests after SIGTERM."""
 
     connect_s: Seconds = 3.0
     first_byte_s: Seconds = 30.0
     silence_s: Seconds = 30.0
     answer_s: Seconds = 600.0
+    unread_s: Seconds = 60.0
+    drain_s: Seconds = 30.0
 
 
 class LlmdealSection(Section):

@@ -21,6 +21,10 @@ class StoreBusy(Exception):
     """Another process kept the database locked for longer than a writer waits."""
 
 
+class SchemaTooNew(sqlite3.DatabaseError):
+    """The database was migrated by a later version of this package."""
+
+
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection in autocommit mode. The folder must exist. Raises sqlite3.Error."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
@@ -60,7 +64,12 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def migrate(connection: sqlite3.Connection) -> int:
-    """Bring the schema up to date; returns how many steps were applied. Each step is one transaction."""
+    """Bring the schema up to date; returns how many steps were applied. Each step is one transaction.
+
+    Raises SchemaTooNew, StoreBusy or sqlite3.Error.
+    """
+    if _schema_version(connection) > len(MIGRATIONS):
+        raise SchemaTooNew("it was written by a newer version of llmdeal; run that version")
     applied = 0
     for number, name in enumerate(MIGRATIONS, start=1):
         if _schema_version(connection) >= number:

@@ -22,6 +22,7 @@ IMAGE_MAGIC = {
     "webp": (b"RIFF",),
 }
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+ID_CHARS_MAX = 256
 IMAGE_DETAILS = ("auto", "low", "high")
 
 
@@ -97,8 +98,11 @@ def _message(value: Json, where: str) -> Message:
     if role != "tool":
         return Message(role, parts, calls)
     call_id = value.get("tool_call_id")
-    if not isinstance(call_id, str) or not 1 <= len(call_id) <= 256:
-        raise InvalidRequest(f"'{where}.tool_call_id' must name the tool call that this message answers.")
+    if not isinstance(call_id, str) or not 1 <= len(call_id) <= ID_CHARS_MAX:
+        raise InvalidRequest(
+            f"'{where}.tool_call_id' must name the tool call that this message answers "
+            f"(1 to {ID_CHARS_MAX} characters)."
+        )
     return Message(role, parts, (), call_id)
 
 
@@ -160,8 +164,8 @@ def _tool_call(value: Json, where: str) -> ToolCall:
     if not isinstance(value, dict) or not isinstance(function, dict):
         raise InvalidRequest(f"'{where}' must be an object with 'id' and 'function'.")
     call_id, arguments = value.get("id"), function.get("arguments", "")
-    if not isinstance(call_id, str) or not 1 <= len(call_id) <= 256:
-        raise InvalidRequest(f"'{where}.id' must be a string.")
+    if not isinstance(call_id, str) or not 1 <= len(call_id) <= ID_CHARS_MAX:
+        raise InvalidRequest(f"'{where}.id' must be a string of 1 to {ID_CHARS_MAX} characters.")
     if not isinstance(arguments, str):
         raise InvalidRequest(f"'{where}.function.arguments' must be a string of JSON.")
     return ToolCall(call_id, function_name(function, f"{where}.function"), arguments)

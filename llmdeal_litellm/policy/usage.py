@@ -18,6 +18,7 @@ class Rule(Enum):
     UPSTREAM_CUT = "upstream_cut"
     CALLER_LEFT_BEFORE_DISPATCH = "caller_left_before_dispatch"
     CALLER_LEFT = "caller_left"
+    GATEWAY_STOPPED = "gateway_stopped"
     EMPTY_ANSWER = "empty_answer"
     CRASH_UNDELIVERED = "crash_undelivered"
     CRASH_DELIVERED = "crash_delivered"

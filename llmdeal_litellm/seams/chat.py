@@ -152,5 +152,8 @@ async def _embeddings(http: HttpExchange, exchange: Exchange, body: JsonObject) 
         raise failure.shown() from None
     billed = exchange.bill_vectors(claim)
     exchange.close(Rule.COMPLETED, billed, claim)
-    rendered = render_embeddings(request.model, vectors, billed.input, as_base64=request.as_base64)
+    rendered = await exchange.services.off_loop(
+        sum(map(len, vectors)),
+        lambda: render_embeddings(request.model, vectors, billed.input, as_base64=request.as_base64),
+    )
     await http.respond(200, rendered)

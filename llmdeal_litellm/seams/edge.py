@@ -4,6 +4,8 @@ Nothing behind this is ever reached over HTTP: a path that is not in the table i
 is not in its row our 405. Source: API reference; docs/request-lifecycle.md has the order of refusals.
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote
@@ -17,6 +19,7 @@ from llmdeal_litellm.errors import (
     ServiceUnavailable,
 )
 from llmdeal_litellm.exchange import Exchange
+from llmdeal_litellm.policy.usage import Rule
 from llmdeal_litellm.seams import chat, queries
 from llmdeal_litellm.seams.http import CallerLeft, Headers, HttpExchange, Receive, Scope, Send
 from llmdeal_litellm.services import Services
@@ -36,6 +39,8 @@ TABLE: Mapping[bytes, tuple[str, Endpoint]] = {
     b"/v1/models": ("GET", queries.models),
 }
 PREFLIGHT_MAX_AGE_S = 600
+POLICY_VIOLATION = 1008
+"""RFC 6455, 7.4.1: no path takes websockets. Only a server that still offers them gets here."""
 
 
 class Edge:
@@ -51,16 +56,20 @@ class Edge:
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         else:
-            await _refuse_websocket(scope, receive, send, self._services.new_request_id())
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = self._services.new_request_id()
-        http = HttpExchange(scope, receive, send, request_id)
+        http = HttpExchange(scope, receive, send, request_id, self._services.catalog.deadlines.unread_s)
         exchange = Exchange(self._services, request_id)
         try:
             await self._answer(scope, http, exchange)
         except CallerLeft:
             pass
+        except asyncio.CancelledError:
+            # The server ends requests that outlive its shutdown; what was delivered is billed, no more.
+            exchange.fail(Rule.GATEWAY_STOPPED)
+            raise
         except GatewayError as error:
             exchange.fail()
             await _tell(http, error)
@@ -130,19 +139,5 @@ def _preflight(allowed: str) -> Headers:
 async def _tell(http: HttpExchange, error: GatewayError) -> None:
     """An error before the answer began is a whole answer; after it, it was told in the stream."""
     if not http.started:
-        await http.refuse(error)
-
-
-async def _refuse_websocket(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-    """No path takes websockets: our 404 as the answer to the handshake."""
-    if scope["type"] != "websocket":
-        return
-    await receive()
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008})
-        return
-
-    async def as_websocket(message: dict[str, object]) -> None:
-        await send({**message, "type": f"websocket.{message['type']}"})
-
-    await HttpExchange(scope, receive, as_websocket, request_id).refuse(NotFound())  # type: ignore[arg-type]
+        with contextlib.suppress(CallerLeft):
+            await http.refuse(error)

@@ -22,9 +22,15 @@ Headers = tuple[tuple[bytes, bytes], ...]
 JSON_TYPE = (b"content-type", b"application/json")
 STREAM_TYPE = (b"content-type", b"text/event-stream")
 NOT_CACHED = (b"cache-control", b"no-store")
+EXPOSED = (
+    "x-llmdeal-request-id",
+    "x-llmdeal-output-limit",
+    *(f"x-ratelimit-{n}-{of}" for n in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
+    "retry-after",
+)
 CORS: Headers = (
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"x-llmdeal-request-id, x-llmdeal-output-limit, retry-after"),
+    (b"access-control-expose-headers", ", ".join(EXPOSED).encode()),
 )
 
 
@@ -35,9 +41,10 @@ class CallerLeft(Exception):
 class HttpExchange:
     """Reads the request, writes the answer, and knows whether the answer has begun."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, unread_s: float) -> None:
         self._receive = receive
         self._send = send
+        self._unread_s = unread_s
         self._shared: Headers = (
             (b"server", limits.SERVER_NAME),
             (b"x-llmdeal-request-id", request_id.encode()),
@@ -124,15 +131,15 @@ class HttpExchange:
         """A whole JSON answer."""
         self.started = True
         headers = [*self._shared, JSON_TYPE, (b"content-length", str(len(body)).encode()), *extra]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
+        await self._deliver({"type": "http.response.body", "body": body})
 
     async def respond_empty(self, extra: Iterable[tuple[bytes, bytes]]) -> None:
         """A 204."""
         self.started = True
         headers = [*self._shared, *extra]
-        await self._send({"type": "http.response.start", "status": 204, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._deliver({"type": "http.response.start", "status": 204, "headers": headers})
+        await self._deliver({"type": "http.response.body", "body": b""})
 
     async def refuse(self, error: GatewayError) -> None:
         """An error as a whole answer, in the envelope."""
@@ -142,8 +149,16 @@ class HttpExchange:
         """Begin a stream of events."""
         self.started = True
         headers = [*self._shared, STREAM_TYPE, *extra]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _deliver(self, message: Message) -> None:
+        """Send, but not for ever: a client that stops reading would keep its hold and its upstream open."""
+        try:
+            async with asyncio.timeout(self._unread_s):
+                await self._send(message)
+        except TimeoutError:
+            raise CallerLeft from None
 
     async def send_piece(self, piece: bytes, *, last: bool = False) -> None:
         """Bytes of a stream; waits while the client reads more slowly than we write."""
-        await self._send({"type": "http.response.body", "body": piece, "more_body": not last})
+        await self._deliver({"type": "http.response.body", "body": piece, "more_body": not last})

@@ -21,8 +21,8 @@ from litellm.integrations.custom_logger import CustomLogger
 from llmdeal_litellm.catalog.load import load_catalog
 from llmdeal_litellm.catalog.model import Catalog
 from llmdeal_litellm.catalog.positions import ConfigError
-from llmdeal_litellm.gateway import CannotStart, Gateway
-from llmdeal_litellm.seams import demo
+from llmdeal_litellm.gateway import CannotStart, Gateway, new_request_id
+from llmdeal_litellm.seams import demo, server
 from llmdeal_litellm.seams.edge import Edge
 from llmdeal_litellm.settings import BadSettings, Settings, read_settings
 
@@ -96,6 +96,7 @@ def _install() -> None:
     app.middleware_stack = Edge(app.middleware_stack, gateway.services)
     _without_model_discovery(proxy_server)
     _on_shutdown(proxy_server, gateway, simulator)
+    server.adjust(drain_s=catalog.deadlines.drain_s, new_request_id=new_request_id)
     if settings.demo:
         demo.welcome_when_listening(settings, gateway.services, sys.argv)
 

@@ -1,5 +1,6 @@
 """Calling the chosen deployment: a plain answer, a stream of deltas, or vectors."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,9 +12,17 @@ from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.usage import Claim
 from llmdeal_litellm.upstream.codecs.wire import ChatPlan, Codec, StreamDecoder, UpstreamCall
-from llmdeal_litellm.upstream.failures import BrokenAnswer, from_status
+from llmdeal_litellm.upstream.failures import (
+    BrokenAnswer,
+    ErrorEvent,
+    UpstreamFailure,
+    from_event,
+    from_status,
+)
 from llmdeal_litellm.upstream.sse import EventTooLarge, SseDecoder
 from llmdeal_litellm.upstream.transport import Reply, Transport
+
+DECODED_ON_LOOP_BYTES_MAX = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,9 @@ class Upstreams:
         """Embedding vectors in input order. Raises UpstreamFailure."""
         reply = await self._fetch(call, member.deployment, EMBEDDINGS_ANSWER_BYTES_MAX)
         _require_ok(reply, alias, model)
-        return self._codec.vectors(reply.body, items)
+        if len(reply.body) <= DECODED_ON_LOOP_BYTES_MAX:
+            return self._codec.vectors(reply.body, items)
+        return await asyncio.to_thread(self._codec.vectors, reply.body, items)
 
     async def _fetch(self, call: UpstreamCall, deployment: Deployment, most_bytes: int) -> Reply:
         deadlines = bounded_by(self._deadlines, deployment.timeout_s)
@@ -75,7 +86,8 @@ class Upstreams:
             _require_ok(reply, alias, model)
             if reply.content_type == "text/html":
                 raise BrokenAnswer("HTML instead of a stream")
-            async with aclosing(_decoded(pieces, candidate.plan.decoder())) as found:
+            decoder = candidate.plan.decoder()
+            async with aclosing(_decoded(pieces, decoder, model, alias.context_window)) as found:
                 yield found
 
 
@@ -94,9 +106,12 @@ async def _in_one_piece(answer: Answer) -> AsyncIterator[list[Delta]]:
     ]
 
 
-async def _decoded(pieces: AsyncIterator[bytes], decoder: StreamDecoder) -> AsyncGenerator[list[Delta], None]:
+async def _decoded(
+    pieces: AsyncIterator[bytes], decoder: StreamDecoder, model: str, window: int
+) -> AsyncGenerator[list[Delta], None]:
     events = SseDecoder()
     finished = False
+    failure: UpstreamFailure | None = None
     async for piece in pieces:
         deltas: list[Delta] = []
         try:
@@ -108,9 +123,16 @@ async def _decoded(pieces: AsyncIterator[bytes], decoder: StreamDecoder) -> Asyn
                 if decoder.ended:
                     break
         except EventTooLarge:
-            raise BrokenAnswer("an event that is too large") from None
+            failure = BrokenAnswer("an event that is too large")
+        except ErrorEvent as event:
+            failure = from_event(event, model=model, window=window)
+        except UpstreamFailure as failed:
+            failure = failed
         if deltas:
+            # Also what stood before a failure in the same piece: where the network cuts decides nothing.
             yield deltas
+        if failure is not None:
+            raise failure
         if decoder.ended:
             break
     if not finished:

@@ -6,6 +6,7 @@ UpstreamFailure
 ├── BadStatus      a status that is the upstream's or our own fault (3xx, 401, 403, 404, 5xx, …)
 ├── Throttled      429
 ├── BrokenAnswer   not what the wire promises: cut, empty, HTML, oversized, an error under 200
+│   └── ErrorEvent an error event within a stream
 └── InputRefused   the caller's own input was refused: never another upstream, never the breaker
 """
 
@@ -70,6 +71,14 @@ class BrokenAnswer(UpstreamFailure):
     """The answer cannot be used."""
 
 
+class ErrorEvent(BrokenAnswer):
+    """An error in the place of a stream's event. `data` is only searched, never passed on."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("an error event")
+        self.data = data
+
+
 class InputRefused(UpstreamFailure):
     """The upstream says that the caller's input is wrong."""
 
@@ -90,9 +99,19 @@ _CONTEXT = re.compile(
 )
 _HINTS = (
     (re.compile(rb"response_format|json_schema|structured", re.IGNORECASE), "'response_format'"),
+    # Before tools: an error about the order of roles names the role tool.
+    (re.compile(rb"\brole\b", re.IGNORECASE), "'messages' (roles and their order)"),
     (re.compile(rb"tool|function", re.IGNORECASE), "'tools' and their schemas"),
     (re.compile(rb"image", re.IGNORECASE), "the images in 'messages'"),
-    (re.compile(rb"\brole|\bmessages?\b|content", re.IGNORECASE), "'messages' (roles and their order)"),
+    (re.compile(rb"\bstop\b", re.IGNORECASE), "'stop'"),
+    (re.compile(rb"reasoning_effort", re.IGNORECASE), "'reasoning_effort'"),
+    (re.compile(rb"temperature", re.IGNORECASE), "'temperature'"),
+    (re.compile(rb"top_p", re.IGNORECASE), "'top_p'"),
+    # Not the key of that name, which nearly every error has.
+    (
+        re.compile(rb"\bmessages?\b(?!\"\s*:)|content", re.IGNORECASE),
+        "'messages' (roles and their order)",
+    ),
 )
 
 
@@ -117,8 +136,13 @@ def from_status(
     )
 
 
+def from_event(event: ErrorEvent, *, model: str, window: int) -> UpstreamFailure:
+    """The failure that an error event within a stream means."""
+    return InputRefused(ContextLengthExceeded(model, window)) if _CONTEXT.search(event.data) else event
+
+
 def _seconds(text: str | None) -> int:
     """`Retry-After` in whole seconds, within 1 to 60; 1 when it is absent or not a number."""
-    if text is None or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text.strip()):
+    if text is None or not re.fullmatch(r"[0-9]{1,300}(\.[0-9]{1,9})?", text.strip()):
         return 1
     return max(1, min(60, int(float(text)) + 1 if "." in text else int(text)))

@@ -92,7 +92,8 @@ def test_the_secret_of_a_key_is_not_in_the_folder(operator: Operator) -> None:
     secret = operator.ok("key", "mint", operator.account())["key"]
     for file in operator.folder.iterdir():
         content = file.read_bytes()
-        assert secret.encode() not in content and bytes.fromhex(secret.removeprefix("lld_")) not in content
+        assert secret.encode() not in content
+        assert bytes.fromhex(secret.removeprefix("lld_")) not in content
 
 
 def test_keys_are_listed_by_account_or_all(operator: Operator) -> None:
@@ -118,8 +119,10 @@ def test_text_for_people(new_operator: Operator) -> None:
     assert new_operator.run("key", "list").out.startswith("No keys yet; make one with:")
     small, large = new_operator.account(credit="0.000001"), new_operator.account(credit="1000")
     head, first, second = new_operator.run("account", "list").out.splitlines()
-    assert head.split("  ")[0] == "id" and head.endswith("name")
-    assert first.startswith(small) and second.startswith(large)
+    assert head.split("  ")[0] == "id"
+    assert head.endswith("name")
+    assert first.startswith(small)
+    assert second.startswith(large)
     assert first.index("0.000001") + 1 == second.index("1000.00") + 4
     shown = new_operator.run("account", "show", large).out.splitlines()
     assert "balance USD             1000.00" in shown

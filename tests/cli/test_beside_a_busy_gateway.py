@@ -33,7 +33,8 @@ def busy(new_operator: Operator) -> Iterator[tuple[Operator, "subprocess.Popen[s
         text=True,
     )
     try:
-        assert load.stdout is not None and load.stdout.readline() == "ready\n"
+        assert load.stdout is not None
+        assert load.stdout.readline() == "ready\n"
         yield new_operator, load, payer
     finally:
         load.kill()
@@ -67,7 +68,8 @@ def test_fifty_commands_succeed(busy: tuple[Operator, "subprocess.Popen[str]", s
     assert operator.ok("account", "show", account)["balance_usd"] == f"{ROUNDS / 10:.2f}"
     assert operator.ok("ledger", "verify")["ok"] is True
     settled, _ = load.communicate(input="", timeout=60)
-    assert load.returncode == 0 and int(settled) > 0
+    assert load.returncode == 0
+    assert int(settled) > 0
     print(f"slowest: {max(took)[0]:.2f} s: {max(took)[1]}; {settled.strip()} requests settled meanwhile")
     _check_what_was_charged(operator, payer, int(settled))
 

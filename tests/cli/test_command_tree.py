@@ -70,7 +70,8 @@ def test_every_help_is_sentences_with_an_example(name: str) -> None:
     example = lines[lines.index("  Example:") + 1].strip()
     assert example.startswith(f"llmdeal {name}")
     summary = (ALL[name].help or "").split("\n\n")[0].strip()
-    assert summary[0].isupper() and summary.endswith(".")
+    assert summary[0].isupper()
+    assert summary.endswith(".")
     assert max(map(len, lines)) <= 80
 
 
@@ -85,4 +86,4 @@ def test_every_option_is_described(name: str) -> None:
     """A sentence for each."""
     for option in COMMANDS[name].params:
         if isinstance(option, click.Option):
-            assert option.help is not None and option.help.endswith("."), option.name
+            assert (option.help or "").endswith("."), option.name

@@ -38,7 +38,8 @@ def test_the_file_of_the_project(operator: Operator) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert "can be used: 16 deployments" in ended.out
     assert re.search(r"^codestral +codestral +MISTRAL_API_KEY$", ended.out, re.MULTILINE)
-    assert "GROQ_API_KEY" not in ended.out and "gsk-secret" not in ended.out
+    assert "GROQ_API_KEY" not in ended.out
+    assert "gsk-secret" not in ended.out
 
 
 def test_no_database_is_made(new_operator: Operator) -> None:
@@ -127,7 +128,8 @@ def test_all_problems_at_once_as_json(operator: Operator) -> None:
     assert {tuple(problem) for problem in answer["problems"]} == {("file", "line", "message")}
     assert answer["problems"][0]["line"] == first
     lines = [problem["line"] for problem in answer["problems"]]
-    assert len(lines) >= 2 and lines == sorted(lines)
+    assert len(lines) >= 2
+    assert lines == sorted(lines)
 
 
 def test_warnings_do_not_fail(operator: Operator) -> None:

@@ -38,7 +38,8 @@ def test_a_secret_that_is_not_text(new_operator: Operator) -> None:
     """The sentence names the file and how to make one."""
     (new_operator.folder / "llmdeal.pepper").write_bytes(b"\xff\x00" * 16)
     said = new_operator.refused("account", "list")
-    assert str(new_operator.folder / "llmdeal.pepper") in said and "openssl rand -hex 32" in said
+    assert str(new_operator.folder / "llmdeal.pepper") in said
+    assert "openssl rand -hex 32" in said
 
 
 def test_a_quick_command_imports_nothing_heavy(operator: Operator) -> None:
@@ -62,7 +63,8 @@ def test_a_quick_command_imports_nothing_heavy(operator: Operator) -> None:
 def test_a_reader_that_goes_away(operator: Operator) -> None:
     """`llmdeal account list | head -0` ends quietly."""
     process = operator.start("account", "list")
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == ""
     process.stderr.close()

@@ -117,7 +117,8 @@ def test_bad_usage(operator: Operator, command: tuple[str, ...], said: str) -> N
     """What is wrong, and where to read on."""
     sentence = operator.refused(*command)
     assert said in sentence
-    assert "See: llmdeal" in sentence and sentence.endswith("--help")
+    assert "See: llmdeal" in sentence
+    assert sentence.endswith("--help")
 
 
 def test_no_arguments_show_the_help(operator: Operator) -> None:

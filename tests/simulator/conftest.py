@@ -10,7 +10,8 @@ from simulator_process import CLIENT_TIMEOUT_S, Simulator, start
 @pytest.fixture(scope="module")
 def _running() -> Iterator[Simulator]:
     process = start()
-    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdin is not None
     url = process.stdout.readline().split()[-1]
     headers = {"Authorization": "Bearer some-key"}
     with httpx.Client(base_url=url, headers=headers, timeout=CLIENT_TIMEOUT_S) as client:

@@ -106,7 +106,8 @@ def test_say_n_words_and_stop_strings(simulator: Simulator) -> None:
     words = simulator.chat("generic", "Please say 250 words").json()["choices"][0]["message"]["content"]
     assert len(words.split()) == 250
     stopped = simulator.chat("generic", "Please say 250 words", stop=["golf"]).json()["choices"][0]
-    assert stopped["finish_reason"] == "stop" and "golf" not in stopped["message"]["content"]
+    assert stopped["finish_reason"] == "stop"
+    assert "golf" not in stopped["message"]["content"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,8 @@ def test_a_tool_call_fits_the_schema_and_has_the_providers_id(
     (call,) = choice["message"]["tool_calls"]
     assert choice["finish_reason"] == "tool_calls"
     assert json.loads(call["function"]["arguments"]) == INSTANCE
-    assert call["id"].startswith(start) and length in (None, len(call["id"]))
+    assert call["id"].startswith(start)
+    assert length in (None, len(call["id"]))
     deltas = [
         part
         for chunk in events(simulator.chat(provider, **fields, stream=True).text)[:-1]
@@ -165,7 +167,8 @@ def test_after_a_tool_result_the_text_quotes_it(simulator: Simulator) -> None:
         {"role": "tool", "tool_call_id": "call_1", "content": "22 degrees"},
     ]
     choice = simulator.chat("generic", messages=messages, tools=[WEATHER]).json()["choices"][0]
-    assert "22 degrees" in choice["message"]["content"] and choice["finish_reason"] == "stop"
+    assert "22 degrees" in choice["message"]["content"]
+    assert choice["finish_reason"] == "stop"
 
 
 def test_json_answers(simulator: Simulator) -> None:
@@ -234,7 +237,8 @@ def test_images_and_logprobs(simulator: Simulator) -> None:
 )
 def test_tell_tales(simulator: Simulator, provider: str, header: str, field: str) -> None:
     response = simulator.chat(provider)
-    assert header in response.headers and field in response.json()
+    assert header in response.headers
+    assert field in response.json()
 
 
 @pytest.mark.parametrize(
@@ -252,7 +256,8 @@ def test_embeddings_are_unit_vectors_of_the_text(
 ) -> None:
     body = simulator.embed(provider, model=model, input=["one", "two", "one"], **extra).json()
     first, second, third = (item["embedding"] for item in body["data"])
-    assert len(first) == dimensions and first == third != second
+    assert len(first) == dimensions
+    assert first == third != second
     assert math.isclose(sum(x * x for x in first), 1.0, rel_tol=1e-5)
     assert body["usage"]["prompt_tokens"] == 3
 

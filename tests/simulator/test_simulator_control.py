@@ -58,7 +58,8 @@ def test_the_barrier_holds_requests_after_they_are_recorded(simulator: Simulator
 
 def test_waiting_for_a_number_that_does_not_come_ends(simulator: Simulator) -> None:
     response = simulator.client.get("/control/waiting", params={"at_least": 1, "timeout_s": 0})
-    assert response.status_code == 408 and response.json()["reached"] is False
+    assert response.status_code == 408
+    assert response.json()["reached"] is False
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,9 @@ def test_no_usage(simulator: Simulator) -> None:
 def test_a_cut_stream_breaks_after_some_content(simulator: Simulator) -> None:
     simulator.script("cut", after_chunks=3)
     data, broken = read_stream(simulator)
-    assert broken and len(data) == 3 and "[DONE]" not in data
+    assert broken
+    assert len(data) == 3
+    assert "[DONE]" not in data
     assert simulator.get("hangups")["hangups"] == 0
 
 
@@ -97,7 +100,8 @@ def test_a_cut_before_the_first_event_and_in_a_plain_body(simulator: Simulator) 
 def test_a_clean_end_has_no_finish_reason_and_no_done(simulator: Simulator) -> None:
     simulator.script("clean_end")
     data, broken = read_stream(simulator)
-    assert not broken and "[DONE]" not in data
+    assert not broken
+    assert "[DONE]" not in data
     assert {json.loads(d)["choices"][0]["finish_reason"] for d in data} == {None}
 
 
@@ -126,7 +130,9 @@ def test_html_and_errors_with_status_200(simulator: Simulator) -> None:
     simulator.script("error_200", times=2)
     assert "error" in simulator.chat("groq").json()
     data, broken = read_stream(simulator)
-    assert not broken and len(data) == 1 and "canary-error-message" in data[0]
+    assert not broken
+    assert len(data) == 1
+    assert "canary-error-message" in data[0]
 
 
 def test_length_ends_at_the_limit(simulator: Simulator) -> None:

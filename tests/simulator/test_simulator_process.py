@@ -25,7 +25,8 @@ assert strangers == [], strangers
 def test_says_where_it_listens_and_answers_there() -> None:
     """One line on stdout, and the address in it is open by then."""
     process = start()
-    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdin is not None
     line = process.stdout.readline()
     found = re.fullmatch(r"simulator listening on (http://127\.0\.0\.1:\d+)\n", line)
     assert found, line
@@ -37,7 +38,8 @@ def test_says_where_it_listens_and_answers_there() -> None:
 def test_exits_when_stdin_ends() -> None:
     """A parent that dies closes the pipe, whatever it died of."""
     process = start()
-    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdin is not None
     process.stdout.readline()
     process.stdin.close()
     assert process.wait(timeout=10) == 0
@@ -46,7 +48,8 @@ def test_exits_when_stdin_ends() -> None:
 
 def test_sigterm_is_a_clean_exit_even_with_a_request_open() -> None:
     process = start()
-    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdin is not None
     url = process.stdout.readline().split()[-1]
     with httpx.Client(base_url=url, headers={"Authorization": "Bearer k"}, timeout=20) as client:
         client.post("/control/script", json={"behaviour": "hang", "after_chunks": 2})

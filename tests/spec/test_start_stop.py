@@ -25,6 +25,7 @@ WELCOME = re.compile(
     re.DOTALL,
 )
 EVENT_DELAY_MS = 20
+DRAIN_S = 5
 SIGTERM_STATUS = -15
 """uvicorn settles everything and then ends by the signal it was sent; a shell shows 143."""
 
@@ -109,6 +110,8 @@ def marked(life: Life) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def second(crash: tuple[Life, list[dict[str, Any]]]) -> Iterator[Life]:
     """The same command again, on the store that the crash left."""
+    config = crash[0].gateway.folder / "config.yaml"
+    config.write_text(config.read_text().replace("drain_s: 30}", f"drain_s: {DRAIN_S}}}"))
     life = started(crash[0].gateway.folder, 1)
     yield life
     life.gateway.kill()
@@ -183,7 +186,9 @@ def test_a_second_start_keeps_the_first_key(first: Life, second: Life) -> None:
 
 
 def test_sigterm_lets_a_stream_finish_and_settles_it(second: Life) -> None:
-    """SIGTERM in the middle of a stream: it is delivered to its end, everything is settled, status 143."""
+    """SIGTERM: a stream that ends in time is delivered to its end, one that does not is cut and billed for
+    what was delivered, everything is settled, status 143."""
+    endless = second.stream(4000)
     stream = second.stream(100)
     second.gateway.process.terminate()
     stream.read_all()
@@ -192,6 +197,12 @@ def test_sigterm_lets_a_stream_finish_and_settles_it(second: Life) -> None:
     assert stream.events[-1] == b"[DONE]"
     assert len(stream.content.split()) == 100
     assert second.rows("SELECT * FROM open_holds") == []
-    assert second.rows("SELECT rule FROM records ORDER BY version DESC LIMIT 1") == [{"rule": "completed"}]
+    ends = second.rows(
+        "SELECT rule, output_tokens FROM records WHERE kind = 'post' ORDER BY version DESC LIMIT 2"
+    )
+    assert [e["rule"] for e in ends] == ["gateway_stopped", "completed"]
+    assert 0 < ends[0]["output_tokens"] < 4000
+    endless.read_all()
+    assert b"[DONE]" not in endless.events
     assert llmdeal(second.gateway.folder, "ledger", "verify")["ok"] is True
     until(lambda: not is_running(second.simulator), what="the simulator to end")

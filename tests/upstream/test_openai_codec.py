@@ -12,7 +12,7 @@ from llmdeal_litellm.policy.embeddings import parse_embeddings
 from llmdeal_litellm.policy.usage import Claim
 from llmdeal_litellm.upstream.codecs.openai import OpenAiCodec
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour
-from llmdeal_litellm.upstream.failures import BrokenAnswer, InputRefused
+from llmdeal_litellm.upstream.failures import BrokenAnswer, ErrorEvent, from_event
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 FULL: dict[str, Any] = {
@@ -257,8 +257,22 @@ def test_a_broken_event_breaks_the_stream(event: object) -> None:
 
 def test_a_context_error_in_a_stream_is_the_callers() -> None:
     """Some upstreams say so only after 200."""
-    with pytest.raises(InputRefused):
+    with pytest.raises(ErrorEvent) as raised:
         events({"error": {"code": "context_length_exceeded", "message": "too long"}})
+
+    told = from_event(raised.value, model="llama-70b", window=128_000).shown()
+    assert (told.code, "'llama-70b' (context window 128000 tokens)" in told.message) == (
+        "context_length_exceeded",
+        True,
+    )
+
+
+def test_any_other_error_in_a_stream_is_the_upstreams() -> None:
+    """None of its text is passed on."""
+    with pytest.raises(ErrorEvent) as raised:
+        events({"error": {"message": "shard 7 of acme fell over"}})
+
+    assert from_event(raised.value, model="m", window=1).shown().code == "upstream_error"
 
 
 def vectors(body: object, items: int) -> list[list[float]]:

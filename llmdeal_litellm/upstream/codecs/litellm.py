@@ -16,7 +16,10 @@ from litellm.utils import ProviderConfigManager
 from llmdeal_litellm.catalog.model import Deployment
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour
 
-COMPATIBLE_ENDPOINTS_LACK: Mapping[str, frozenset[str]] = {
+COMPATIBLE_ENDPOINTS = frozenset({"anthropic", "gemini"})
+"""Providers with a wire of their own that are called on their OpenAI-compatible endpoint, which takes
+OpenAI's parameters."""
+LACKING: Mapping[str, frozenset[str]] = {
     "anthropic": frozenset(
         "response_format logprobs top_logprobs seed logit_bias frequency_penalty presence_penalty "
         "reasoning_effort".split()
@@ -24,10 +27,10 @@ COMPATIBLE_ENDPOINTS_LACK: Mapping[str, frozenset[str]] = {
     "gemini": frozenset(
         "logprobs top_logprobs seed logit_bias frequency_penalty presence_penalty parallel_tool_calls".split()
     ),
+    "groq": frozenset({"logprobs", "top_logprobs", "logit_bias"}),
 }
-"""Providers with a wire of their own that are called on their OpenAI-compatible endpoint. Such an endpoint
-takes OpenAI's parameters but these, which it refuses or silently ignores. Source: Anthropic, "OpenAI SDK
-compatibility"; Google, "Gemini API: OpenAI compatibility"."""
+"""What a provider refuses or silently ignores although LiteLLM's map has it. Source: Anthropic, "OpenAI SDK
+compatibility"; Google, "Gemini API: OpenAI compatibility"; Groq, "OpenAI compatibility"."""
 SAMPLING = frozenset({"temperature", "top_p"})
 
 
@@ -45,8 +48,8 @@ class LiteLlmParameters:
     """`ParameterMap` of one provider, from LiteLLM's configuration class."""
 
     def __init__(self, provider: str) -> None:
-        self._lacks = COMPATIBLE_ENDPOINTS_LACK.get(provider, frozenset())
-        self._provider = "openai" if self._lacks else provider
+        self._lacks = LACKING.get(provider, frozenset())
+        self._provider = "openai" if provider in COMPATIBLE_ENDPOINTS else provider
         try:
             self._known = LlmProviders(self._provider)
         except ValueError:

@@ -12,9 +12,10 @@ import orjson
 from llmdeal_litellm.catalog.model import Deployment, Member
 from llmdeal_litellm.limits import USER_AGENT
 from llmdeal_litellm.policy.answer import Answer, base62
-from llmdeal_litellm.policy.chat_request import ChatRequest
+from llmdeal_litellm.policy.chat_request import REASONING_EFFORTS, ChatRequest
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.messages import Message, TextPart
+from llmdeal_litellm.policy.strict_json import JsonObject
 from llmdeal_litellm.policy.usage import Claim
 from llmdeal_litellm.upstream.codecs import openai_answers
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap, StreamDecoder, UpstreamCall
@@ -30,6 +31,23 @@ MARKERS = ("json_mode", "fake_stream")
 JSON_TOOL; the provider does not stream this kind of answer."""
 NO_IMAGE_ADDRESSES = frozenset({"gemini"})
 """Providers that take images only as data: URLs."""
+NO_STRICT_TOOLS = frozenset({"gemini"})
+"""Providers that do not know `strict` in a tool."""
+NO_NAMED_TOOL_CHOICE = frozenset({"mistral", "codestral"})
+"""Providers for which LiteLLM's map drops a `tool_choice` that names a function: that one tool is sent and
+required."""
+EFFORTS: Mapping[str, tuple[str, ...]] = {
+    "groq": ("low", "medium", "high"),
+    "gemini": ("none", "minimal", "low", "medium", "high"),
+}
+"""Values of reasoning_effort of providers that do not take all; the nearest one is sent."""
+MEANINGFUL: Mapping[str, frozenset[str]] = {
+    "tools": frozenset({"tools"}),
+    "tool_choice": frozenset({"tool_choice"}),
+    "response_format": frozenset({"response_format", "json_mode"}),
+    "logprobs": frozenset({"logprobs"}),
+}
+"""Fields that change the answer's meaning, and as what they come out of a map that honours them."""
 
 
 class OpenAiCodec:
@@ -44,19 +62,16 @@ class OpenAiCodec:
         parameters = self._maps[deployment.provider]
         supported = parameters.supports(deployment.model)
         asked = _asked(request)
-        for name, field in (
-            ("tools", "tools"),
-            ("response_format", "response_format"),
-            ("logprobs", "logprobs"),
-        ):
-            if name in asked and name not in supported:
-                raise CannotHonour(field)
         if request.images and not member.vision:
             raise CannotHonour("messages with images")
         if request.remote_images and deployment.provider in NO_IMAGE_ADDRESSES:
             raise CannotHonour("messages with https: image URLs")
         kept = {name: value for name, value in asked.items() if name in supported}
+        _suit(kept, deployment.provider)
         translated = parameters.translate(deployment.model, kept) if kept else {}
+        for name, forms in MEANINGFUL.items():
+            if name in asked and forms.isdisjoint(translated):
+                raise CannotHonour(name)
         limit_name = "max_tokens" if "max_tokens" in supported else "max_completion_tokens"
         reports_usage = "stream_options" in supported
         return OpenAiPlan(
@@ -152,6 +167,27 @@ def _asked(request: ChatRequest) -> dict[str, object]:
         if request.top_logprobs is not None:
             asked["top_logprobs"] = request.top_logprobs
     return asked
+
+
+def _suit(parameters: dict[str, object], provider: str) -> None:
+    """Change values that the provider does not take to what it does take, where the meaning stays."""
+    effort, taken = parameters.get("reasoning_effort"), EFFORTS.get(provider)
+    if taken is not None and effort in REASONING_EFFORTS and effort not in taken:
+        wanted = REASONING_EFFORTS.index(effort)
+        parameters["reasoning_effort"] = min(taken, key=lambda e: abs(REASONING_EFFORTS.index(e) - wanted))
+    tools, choice = parameters.get("tools"), parameters.get("tool_choice")
+    if provider in NO_NAMED_TOOL_CHOICE and isinstance(tools, list) and isinstance(choice, dict):
+        name = choice["function"]["name"]
+        parameters["tools"] = [tool for tool in tools if tool["function"]["name"] == name]
+        parameters["tool_choice"] = "required"
+    if provider in NO_STRICT_TOOLS and isinstance(tools, list):
+        parameters["tools"] = [_without_strict(tool) for tool in tools]
+
+
+def _without_strict(tool: JsonObject) -> JsonObject:
+    function = tool["function"]
+    kept = {n: v for n, v in function.items() if n != "strict"} if isinstance(function, dict) else function
+    return {**tool, "function": kept}
 
 
 def render_message(message: Message, provider: str) -> dict[str, object]:

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 
 import orjson
 
-from llmdeal_litellm.errors import ContextLengthExceeded
 from llmdeal_litellm.policy.answer import Answer, Delta, ToolCallPart
 from llmdeal_litellm.policy.strict_json import Json
 from llmdeal_litellm.policy.usage import Claim, read_claim
-from llmdeal_litellm.upstream.failures import BrokenAnswer, InputRefused
+from llmdeal_litellm.upstream.failures import BrokenAnswer, ErrorEvent
 
 FINISH_REASONS: Mapping[str, str] = {
     "stop": "stop",
@@ -98,7 +97,7 @@ class OpenAiStream:
             return None
         found = read_json(data)
         if found.get("error") is not None:
-            raise _stream_error(data)
+            raise ErrorEvent(data)
         usage = found.get("usage")
         if usage is None and isinstance(groq := found.get("x_groq"), dict):
             usage = groq.get("usage")
@@ -148,12 +147,6 @@ class OpenAiStream:
             else:
                 raise BrokenAnswer("a tool call without a name")
         return tuple(found)
-
-
-def _stream_error(data: bytes) -> BrokenAnswer | InputRefused:
-    if b"context_length" in data:
-        return InputRefused(ContextLengthExceeded("this model", 0))
-    return BrokenAnswer("an error event")
 
 
 def read_vectors(body: bytes, items: int) -> tuple[list[list[float]], Claim]:
