@@ -192,8 +192,8 @@ class InternalError(GatewayError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The gateway failed on this request and nothing was charged for it. Retry it, and report the "
-            "x-llmdeal-request-id header if it fails again."
+            "The gateway failed on this request. Retry it, and report the x-llmdeal-request-id header if it "
+            "fails again."
         )
 
 

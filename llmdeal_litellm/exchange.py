@@ -5,7 +5,9 @@ once, whatever happens to the request: by `close`, or by `abandon` from the call
 and idempotency have their places in `authenticate` and `admit_*` and are not there yet.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from llmdeal_litellm.accounts.callers import AccountsDown, Caller
 from llmdeal_litellm.catalog.model import Alias, Kind, Member
@@ -33,6 +35,8 @@ from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.calls import Candidate
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, UpstreamCall
+
+Planned = TypeVar("Planned")
 
 
 class Exchange:
@@ -68,10 +72,11 @@ class Exchange:
         self.caller = caller
         return caller
 
-    async def admit_chat(self, request: ChatRequest) -> Candidate:
+    async def admit_chat(self, request: ChatRequest, body_bytes: int) -> Candidate:
         """Access, candidates and hold for a chat completion; returns the candidate to call.
 
-        Raises the refusals of these steps, in this order: 404, 403, 400, 503, 429, 402.
+        Raises the refusals of these steps, in this order: 404, 403, 400, 503, 429, 402. `body_bytes`
+        decides where tokens are counted.
         """
         alias = self._access(request.model)
         access.require_chat(alias, request.model)
@@ -79,21 +84,19 @@ class Exchange:
             raise InvalidRequest(
                 f"'{request.model}' does not take images. Use a model with the tag 'vision'."
             )
-        chars = sum(len(m.text) for m in request.messages)
         count = await self.services.off_loop(
-            chars, lambda: tokens.count_chat(request, alias.image_tokens, self.services.count)
+            body_bytes, lambda: tokens.count_chat(request, alias.image_tokens, self.services.count)
         )
-        ceiling = alias.max_output_tokens
+        expected_output = bands(count.preview, request.output_limit).expected
+        members = cheapest_first(alias, own_input=count.own, expected_output=expected_output)
+        candidate = self._first(members, lambda member: self.services.upstreams.plan(request, member))
+        ceiling = candidate.member.max_output_tokens
         limit = min(request.output_limit or self.catalog.default_output_tokens, ceiling)
         caller_limit = None if request.output_limit is None else limit
-        expected_output = bands(count.preview, caller_limit).expected
-        members = self._members(alias, own_input=count.own, expected_output=expected_output)
-        candidate = self._candidate(request, members)
-        deployment = candidate.member.deployment
         quote = quote_chat(
             alias.rates,
             own_input=count.own,
-            input_bound=tokens.input_bound(count.own, deployment.prompt_overhead),
+            input_bound=tokens.input_bound(count.own, candidate.member.deployment.prompt_overhead),
             output_limit=limit,
             caller_limit=caller_limit,
             expected=expected_cost(alias.rates, count.preview, caller_limit),
@@ -101,19 +104,23 @@ class Exchange:
         await self._hold(quote, candidate.member)
         return candidate
 
-    async def admit_embeddings(self, request: EmbeddingRequest) -> tuple[Member, UpstreamCall]:
+    async def admit_embeddings(
+        self, request: EmbeddingRequest, body_bytes: int
+    ) -> tuple[Member, UpstreamCall]:
         """As `admit_chat`, for an embeddings request."""
         alias = self._access(request.model)
         access.require_embedding(alias, request.model)
-        chars = sum(map(len, request.texts))
+        if request.dimensions == alias.dimensions:
+            # What the model gives anyway need not be asked for, and not every model can be asked.
+            request = replace(request, dimensions=None)
+        elif request.dimensions and alias.dimensions and request.dimensions > alias.dimensions:
+            raise InvalidRequest(f"'dimensions' is at most {alias.dimensions} for '{request.model}'.")
         own = await self.services.off_loop(
-            chars, lambda: tokens.count_embedding(request.texts, self.services.count)
+            body_bytes, lambda: tokens.count_embedding(request.texts, self.services.count)
         )
-        member = self._members(alias, own_input=own, expected_output=0)[0]
-        try:
-            call = self.services.upstreams.plan_embeddings(request, member)
-        except CannotHonour as cannot:
-            raise self._not_honoured(cannot.field) from None
+        members = cheapest_first(alias, own_input=own, expected_output=0)
+        upstreams = self.services.upstreams
+        member, call = self._first(members, lambda m: (m, upstreams.plan_embeddings(request, m)))
         bound = tokens.input_bound(own, member.deployment.prompt_overhead)
         await self._hold(quote_embeddings(alias.rates, own_input=own, input_bound=bound), member)
         return member, call
@@ -126,31 +133,30 @@ class Exchange:
         )
         return self.alias
 
-    def _members(self, alias: Alias, *, own_input: int, expected_output: int) -> Sequence[Member]:
-        members = cheapest_first(alias, own_input=own_input, expected_output=expected_output)
-        if members:
-            return members
-        if alias.kind is Kind.CONSORTIUM:
+    def _first(self, members: Sequence[Member], plan: Callable[[Member], Planned]) -> Planned:
+        """The plan of the first member with a key that honours every field that matters.
+
+        Raises InvalidRequest when no member honours them, 503 when those that do cannot be called.
+        """
+        refused: list[str] = []
+        for member in members:
+            try:
+                planned = plan(member)
+            except CannotHonour as cannot:
+                refused.append(cannot.field)
+                continue
+            if member.deployment.reachable:
+                return planned
+        if members and len(refused) == len(members):
+            raise InvalidRequest(
+                f"'{self.model}' cannot honour '{refused[0]}'. Leave it out or choose another model."
+            )
+        if self.alias.kind is Kind.CONSORTIUM:
             raise NoConsortiumMachineAvailable(self.model)
         raise ServiceUnavailable(
             f"No upstream is set up for '{self.model}' here. Use another model, or smart-route.",
             retry_after_s=60,
             retry_pointless=True,
-        )
-
-    def _candidate(self, request: ChatRequest, members: Sequence[Member]) -> Candidate:
-        """The first member that can honour every field that matters."""
-        fields: list[str] = []
-        for member in members:
-            try:
-                return self.services.upstreams.plan(request, member)
-            except CannotHonour as cannot:
-                fields.append(cannot.field)
-        raise self._not_honoured(fields[0])
-
-    def _not_honoured(self, field: str) -> InvalidRequest:
-        return InvalidRequest(
-            f"'{self.model}' cannot honour '{field}'. Leave it out or choose another model."
         )
 
     async def _hold(self, quote: Quote, member: Member) -> None:
@@ -178,6 +184,11 @@ class Exchange:
         self.terms, self._own_input, self._member = outcome.terms, quote.own_input, member
 
     @property
+    def deployment_id(self) -> str:
+        """Who was asked to serve it."""
+        return self._member.deployment.id
+
+    @property
     def output_limit(self) -> int:
         """The output limit that the hold pays for."""
         return self.terms.output_limit if self.terms is not None else 0
@@ -187,8 +198,29 @@ class Exchange:
         model = self._member.shown_as if self.alias.kind is Kind.LANE else self.model
         return Identity(self.request_id, model, int(self.services.now_s()))
 
-    def bill(self, claim: Claim) -> Billed:
+    def dispatch(self) -> None:
+        """Note that the request has been written to an upstream: from now on leaving costs the input."""
+        self.dispatched = True
+
+    async def count_delivered(self) -> None:
+        """Count what was delivered since the last time, off the event loop when it is long.
+
+        A request that is cancelled in between counts again from where it was.
+        """
+        pending = self.delivered.pending()
+        size = len(pending.visible) + len(pending.reasoning)
+        self.delivered.counted(await self.services.off_loop(size, lambda: self.delivered.count(pending)))
+
+    async def overruns(self) -> bool:
+        """Whether an upstream that ignores its output limit must be stopped."""
+        if not self.delivered.may_overrun(self.output_limit):
+            return False
+        await self.count_delivered()
+        return self.delivered.overruns(self.output_limit)
+
+    async def bill(self, claim: Claim) -> Billed:
         """Tokens to bill for an answer that ended by itself."""
+        await self.count_delivered()
         terms = self._held()
         return usage.bill_answer(
             claim,
@@ -213,8 +245,9 @@ class Exchange:
         )
         return Rule.EMPTY_ANSWER if empty else Rule.COMPLETED
 
-    def mark_delivered(self) -> None:
+    async def mark_delivered(self) -> None:
         """Tell the ledger how much has reached the caller."""
+        await self.count_delivered()
         self.services.ledger.mark_delivered(MarkDelivered(self.request_id, self.delivered.tokens()))
 
     def close(self, rule: Rule, billed: Billed | None, claim: Claim = NO_CLAIM) -> None:

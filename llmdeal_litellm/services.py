@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("llmdeal.gateway")
 
+SETTLED_WITHIN_S = 2.0
 OFF_LOOP_SIZE = 16_384
 """Work on more than this many characters or numbers runs in a thread, so that other callers do not wait."""
 
@@ -54,8 +55,15 @@ class Services:
         return task
 
     async def settled(self, work: Coroutine[Any, Any, Closed]) -> Closed:
-        """As `settle`, and wait for how it ended. Raises ServiceUnavailable when the ledger refused it."""
-        closed = await asyncio.shield(self.settle(work))
+        """As `settle`, and wait for how it ended.
+
+        Raises ServiceUnavailable when the ledger refused it or takes too long; it is settled all the same.
+        """
+        try:
+            async with asyncio.timeout(SETTLED_WITHIN_S):
+                closed = await asyncio.shield(self.settle(work))
+        except TimeoutError:
+            closed = None
         if closed is None:
             raise ServiceUnavailable
         return closed

@@ -30,6 +30,17 @@ ENVIRON = "os.environ/"
 UNDECLARED = ModelSection(context_window=131_072)
 
 
+def _is_address(text: str) -> bool:
+    """Whether requests can be sent to paths below this URL."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and not set(" @?#") & set(text)
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+
+
 class Builder:
     """Builds one Catalog and collects problems and warnings on the way; used once."""
 
@@ -110,14 +121,13 @@ class Builder:
         if not model or provider not in provider_names():
             said = f"'{params.model}' must be provider/model, of a provider that LiteLLM knows: openai/x"
             self._refuse((*path, "litellm_params", "model"), said)
-        api_base, base_env = self._value(params.api_base)
+        api_base, base_env = self._value(params.api_base, (*path, "litellm_params", "api_base"))
         if base_env is not None and api_base is None:
             self._refuse((*path, "litellm_params", "api_base"), f"set {base_env} in the environment")
-        if api_base is not None and urlsplit(api_base).scheme not in ("http", "https"):
-            self._refuse(
-                (*path, "litellm_params", "api_base"), f"'{api_base}' must start with https:// or http://"
-            )
-        key, wanted = self._value(params.api_key)
+        if api_base is not None and not _is_address(api_base):
+            said = f"'{api_base}' must be https://host[:port][/path] or the same with http://"
+            self._refuse((*path, "litellm_params", "api_base"), said)
+        key, wanted = self._value(params.api_key, (*path, "litellm_params", "api_key"))
         if params.api_key is None:
             self._refuse((*path, "litellm_params"), "'api_key' is missing; write os.environ/NAME")
         costs = (info.input_cost_per_token, info.output_cost_per_token)
@@ -141,16 +151,22 @@ class Builder:
             prompt_overhead=info.prompt_overhead,
             timeout_s=params.timeout,
             stream_timeout_s=params.stream_timeout,
-            organization=self._value(params.organization)[0],
+            organization=self._value(params.organization, (*path, "litellm_params", "organization"))[0],
             embedding_input_type=info.embedding_input_type,
         )
 
-    def _value(self, text: str | None) -> tuple[str | None, str | None]:
-        """A plain value, or that of the environment variable it names, and the variable's name."""
-        if text is None or not text.startswith(ENVIRON):
-            return text, None
-        name = text.removeprefix(ENVIRON)
-        return self._environ.get(name) or None, name
+    def _value(self, text: str | None, path: Path) -> tuple[str | None, str | None]:
+        """A plain value, or that of the environment variable it names, and the variable's name.
+
+        Blanks and line ends around it are dropped: files and shells leave them there.
+        """
+        if text is None:
+            return None, None
+        name = text.removeprefix(ENVIRON) if text.startswith(ENVIRON) else None
+        value = (text if name is None else self._environ.get(name, "")).strip()
+        if not value.isascii() or not value.isprintable():
+            self._refuse(path, f"the value of {name or 'this setting'} must be plain ASCII on one line")
+        return value or None, name
 
     def _models(self, deployments: dict[str, Deployment]) -> dict[str, Alias]:
         declared = self._section.models
@@ -231,10 +247,11 @@ class Builder:
             return Rates.flat(0, 0)
 
     def _tier_set(self, tiers: str | list[str], path: Path) -> tuple[frozenset[str], str]:
-        groups = {"all": list(self._section.tiers)} | self._section.tier_groups
+        known = self._section.tiers
+        groups = {t: [t] for t in known} | {"all": list(known)} | self._section.tier_groups
         if isinstance(tiers, str):
             if tiers not in groups:
-                allowed = [*groups, *self._section.tiers]
+                allowed = list(groups)
                 self._refuse(
                     path, f"unknown tier '{tiers}'; allowed: {', '.join(allowed)}, or a list of tiers"
                 )

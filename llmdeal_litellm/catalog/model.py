@@ -158,7 +158,7 @@ class Catalog:
     """Everything the file says that a request can ask about.
 
     `names` maps every accepted spelling (aliases and short catalogue ids) to its alias; `aliases` keeps
-    file order: short-id models, lanes, others as listed by `listing`.
+    file order: short-id models, lanes, others as `policy.access.listed` lists them.
     """
 
     aliases: Mapping[str, Alias]

@@ -51,8 +51,10 @@ class _Loader(yaml.SafeLoader):
         """See `yaml.SafeLoader`."""
         try:
             return super().construct_object(node, deep)
-        except ValueError as bad:
-            raise yaml.constructor.ConstructorError(None, None, str(bad), node.start_mark) from None
+        except (ValueError, LookupError, AttributeError) as bad:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{node.value}' is no such value ({bad})", node.start_mark
+            ) from None
 
 
 def read_yaml(text: str, file: str) -> Document:

@@ -5,13 +5,15 @@ Units: rates are USD per 1M tokens, as the API reference prints them; `input_cos
 """
 
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from llmdeal_litellm.limits import PROMPT_OVERHEAD_TOKENS
 
+CREATED_MAX = 4_102_444_800
+"""The year 2100, seconds of Unix time."""
 ALIAS_PATTERN = r"^[a-z0-9][a-z0-9./_-]{0,63}$"
 
 
@@ -117,7 +119,7 @@ class LlmdealSection(Section):
 
     default_rate: RateSection = RateSection(input=Decimal("0.40"), output=Decimal("1.20"))
     default_output_tokens: Tokens = 16_384
-    created: Annotated[int, Field(strict=True, ge=0)] = 1_747_353_600
+    created: Annotated[int, Field(strict=True, ge=0, le=CREATED_MAX)] = 1_747_353_600
     deadlines: DeadlinesSection = DeadlinesSection()
     tiers: dict[str, TierSection] = Field(min_length=1)
     tier_groups: dict[str, list[str]] = {}
@@ -129,7 +131,6 @@ class Lenient(BaseModel):
     """A mapping of LiteLLM's: what we honour is typed, the rest is named as a warning by the loader."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-    without_effect: ClassVar[str] = ""
 
 
 class ParamsSection(Lenient):

@@ -81,7 +81,12 @@ class SqliteLedger:
         self._connection: sqlite3.Connection | None = None
         self._stopping = False
         self._data_version = 0
-        self.healthy = True
+        self._writable = True
+
+    @property
+    def healthy(self) -> bool:
+        """See `Ledger.healthy`. A writer that is gone writes nothing."""
+        return self._writable and self._thread.is_alive()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> int:
         """Open and migrate the store, end the holds that a dead process left, start writing.
@@ -104,10 +109,12 @@ class SqliteLedger:
 
     async def open_hold(self, op: OpenHold) -> Held | Refused:
         """See `Ledger.open_hold`."""
-        if not self.healthy and self._unsettled:
+        if not self._thread.is_alive() or (not self._writable and self._unsettled):
             raise LedgerDown
         try:
-            result = await asyncio.wait_for(self._submit(op), HOLD_WAIT_S)
+            # Not wait_for: it may swallow a cancellation that comes together with the result.
+            async with asyncio.timeout(HOLD_WAIT_S):
+                result = await self._submit(op)
         except TimeoutError:
             # The hold may still be written: give it back, whatever became of it.
             self._queue.put(_Waiting(_abandon(op), None))
@@ -154,7 +161,7 @@ class SqliteLedger:
         while True:
             batch, ended = self._next_batch()
             self._notice_foreign_writes(connection)
-            if batch or not self.healthy:
+            if batch or not self._writable:
                 self._commit(connection, batch)
             if time.monotonic() - yielded >= YIELD_EVERY_S:
                 time.sleep(YIELD_S)
@@ -187,16 +194,16 @@ class SqliteLedger:
         """Write a batch. A failed store is tried with a row of its own, so that health comes back unasked."""
         try:
             with write(connection):
-                if not self.healthy:
+                if not self._writable:
                     connection.execute(PROBE, (str(_now_us()),))
                 ops = [w.op for w in batch]
                 results = run_batch(connection, ops, now_us=_now_us(), lease_owner=self._lease_owner)
         except (sqlite3.Error, StoreBusy, *DEFECTS) as error:
             self._failed(connection, batch, error)
             return
-        if not self.healthy:
+        if not self._writable:
             log.warning("the store works again")
-        self.healthy = True
+        self._writable = True
         self._deliver([(w, r) for w, r in zip(batch, results, strict=True) if w.future is not None])
 
     def _failed(self, connection: sqlite3.Connection, batch: list[_Waiting], error: Exception) -> None:
@@ -211,9 +218,9 @@ class SqliteLedger:
             log.critical(said, type(batch[0].op).__name__, error, exc_info=error)
             self._fail(batch)
             return
-        if self.healthy:
+        if self._writable:
             log.error("the store cannot be written: %s", error)
-        self.healthy = False
+        self._writable = False
         self._unsettled += [w for w in batch if isinstance(w.op, CloseHold)]
         self._fail([w for w in batch if isinstance(w.op, OpenHold)])
 

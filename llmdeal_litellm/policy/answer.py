@@ -54,7 +54,8 @@ class Delta:
     @property
     def has_output(self) -> bool:
         """Whether there is anything in it for the caller."""
-        return bool(self.content or self.reasoning or self.refusal or self.tool_calls)
+        spelled = isinstance(self.logprobs, dict) and self.logprobs.get("content")
+        return bool(self.content or self.reasoning or self.refusal or self.tool_calls or spelled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,50 @@
 """Our own count of what has been delivered of one answer."""
 
+from dataclasses import dataclass
+
 from llmdeal_litellm.limits import OUTPUT_CLAIM_SLACK_TOKENS
 from llmdeal_litellm.policy.answer import Answer, Delta
 from llmdeal_litellm.policy.tokens import TokenCounter
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What was delivered and not yet counted: so many pieces, and their text."""
+
+    visible_pieces: int
+    reasoning_pieces: int
+    visible: str
+    reasoning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The tokens of a Pending."""
+
+    pending: Pending
+    visible: int
+    reasoning: int
+
+
 class Delivered:
     """Counts tokens of text, tool calls and reasoning. Text is counted when a number is asked for, not
-    per piece: a piece costs one list append."""
+    per piece: a piece costs one list append.
 
-    def __init__(self, count: TokenCounter) -> None:
-        self._count = count
+    `pending`, `count` and `counted` are the three steps of `tokens`, so that the second can run elsewhere.
+    """
+
+    def __init__(self, counter: TokenCounter) -> None:
+        self._counter = counter
         self._visible: list[str] = []
         self._reasoning: list[str] = []
-        self._counted_visible = 0
-        self._counted_reasoning = 0
         self._pending_chars = 0
+        self.visible = 0
+        self.reasoning = 0
 
     def add(self, piece: Delta | Answer) -> None:
         """Take a piece of the answer."""
-        for text in (piece.content, piece.refusal, *((c.name or "") + c.arguments for c in piece.tool_calls)):
+        calls = ((c.name or "") + c.arguments for c in piece.tool_calls)
+        for text in (piece.content, piece.refusal, *calls):
             if text:
                 self._visible.append(text)
                 self._pending_chars += len(text)
@@ -27,35 +52,39 @@ class Delivered:
             self._reasoning.append(piece.reasoning)
             self._pending_chars += len(piece.reasoning)
 
+    def pending(self) -> Pending:
+        """What is not yet counted."""
+        visible, reasoning = self._visible, self._reasoning
+        return Pending(len(visible), len(reasoning), "".join(visible), "".join(reasoning))
+
+    def count(self, pending: Pending) -> Counted:
+        """Count it. Touches nothing."""
+        return Counted(pending, self._counter(pending.visible), self._counter(pending.reasoning))
+
+    def counted(self, counted: Counted) -> None:
+        """Take the count over."""
+        pending = counted.pending
+        del self._visible[: pending.visible_pieces]
+        del self._reasoning[: pending.reasoning_pieces]
+        self._pending_chars -= len(pending.visible) + len(pending.reasoning)
+        self.visible += counted.visible
+        self.reasoning += counted.reasoning
+
     def tokens(self) -> int:
         """All tokens so far."""
-        found = self.visible + self.reasoning
-        self._pending_chars = 0
-        return found
+        if self._pending_chars:
+            self.counted(self.count(self.pending()))
+        return self.visible + self.reasoning
 
-    @property
-    def visible(self) -> int:
-        """Tokens of text and tool calls."""
-        if self._visible:
-            self._counted_visible += self._count("".join(self._visible))
-            self._visible.clear()
-        return self._counted_visible
-
-    @property
-    def reasoning(self) -> int:
-        """Tokens of reasoning text."""
-        if self._reasoning:
-            self._counted_reasoning += self._count("".join(self._reasoning))
-            self._reasoning.clear()
-        return self._counted_reasoning
+    def may_overrun(self, output_limit: int) -> bool:
+        """Whether it is time to count. A token is at least one byte and a character at most four."""
+        return self.visible + self.reasoning + 4 * self._pending_chars > _overrun_bound(output_limit)
 
     def overruns(self, output_limit: int) -> bool:
-        """Whether an upstream that ignores its limit must be stopped.
+        """Whether an upstream that ignores its limit must be stopped."""
+        return self.tokens() > _overrun_bound(output_limit)
 
-        Tokenizers differ, so the bound is the one for a believable claim: twice our count plus 64. A token
-        is at least one byte and a character at most four, so nothing is counted before it can matter.
-        """
-        bound = 2 * output_limit + OUTPUT_CLAIM_SLACK_TOKENS
-        if self._counted_visible + self._counted_reasoning + 4 * self._pending_chars <= bound:
-            return False
-        return self.tokens() > bound
+
+def _overrun_bound(output_limit: int) -> int:
+    """Tokenizers differ, so the bound is the one for a believable claim: twice our count plus 64."""
+    return 2 * output_limit + OUTPUT_CLAIM_SLACK_TOKENS

@@ -4,9 +4,8 @@ from llmdeal_litellm.catalog.model import Alias, Deployment, Member
 
 
 def cheapest_first(alias: Alias, *, own_input: int, expected_output: int) -> tuple[Member, ...]:
-    """Members with a key, by what this request would cost us; ties in file order."""
-    reachable = [m for m in alias.members if m.deployment.reachable]
-    return tuple(sorted(reachable, key=lambda m: _cost(m.deployment, own_input, expected_output)))
+    """Members by what this request would cost us; ties in file order."""
+    return tuple(sorted(alias.members, key=lambda m: _cost(m.deployment, own_input, expected_output)))
 
 
 def _cost(deployment: Deployment, own_input: int, expected_output: int) -> int:

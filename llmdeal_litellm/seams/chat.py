@@ -1,11 +1,12 @@
 """POST /v1/chat/completions and /v1/embeddings: admit, call, bill, answer."""
 
+import logging
 import time
 
 from llmdeal_litellm import limits
 from llmdeal_litellm.errors import GatewayError
 from llmdeal_litellm.exchange import Exchange
-from llmdeal_litellm.policy.answer import Answer, ChunkWriter, Delta, error_event, render_answer
+from llmdeal_litellm.policy.answer import Answer, ChunkWriter, Delta, render_answer
 from llmdeal_litellm.policy.chat_request import ChatRequest, parse_chat
 from llmdeal_litellm.policy.embeddings import parse_embeddings, render_embeddings
 from llmdeal_litellm.policy.strict_json import JsonObject
@@ -13,6 +14,8 @@ from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
 from llmdeal_litellm.seams.http import Headers, HttpExchange
 from llmdeal_litellm.upstream.calls import Candidate
 from llmdeal_litellm.upstream.failures import UpstreamFailure
+
+log = logging.getLogger("llmdeal.upstream")
 
 MARK_EVERY_S = 1.0
 
@@ -24,8 +27,7 @@ async def chat_completion(http: HttpExchange, exchange: Exchange) -> None:
 
 
 async def _chat(http: HttpExchange, exchange: Exchange, request: ChatRequest) -> None:
-    candidate = await exchange.admit_chat(request)
-    exchange.dispatched = True
+    candidate = await exchange.admit_chat(request, http.body_bytes)
     if request.stream:
         await _Stream(http, exchange, request).run(candidate)
     else:
@@ -35,10 +37,11 @@ async def _chat(http: HttpExchange, exchange: Exchange, request: ChatRequest) ->
 async def _plain(http: HttpExchange, exchange: Exchange, request: ChatRequest, candidate: Candidate) -> None:
     upstreams = exchange.services.upstreams
     try:
-        answer = await upstreams.answer(candidate, exchange.alias, request.model, exchange.output_limit)
+        answer = await upstreams.answer(
+            candidate, exchange.alias, request.model, exchange.output_limit, exchange.dispatch
+        )
     except UpstreamFailure as failure:
-        exchange.fail()
-        raise failure.shown() from None
+        raise _failed(exchange, failure) from None
     exchange.delivered.add(answer)
     billed = await _settled(exchange, answer, request)
     await http.respond(
@@ -46,10 +49,17 @@ async def _plain(http: HttpExchange, exchange: Exchange, request: ChatRequest, c
     )
 
 
+def _failed(exchange: Exchange, failure: UpstreamFailure) -> GatewayError:
+    """End the hold of a request whose upstream failed; returns what the caller is told."""
+    log.warning("request %s failed at %s: %s", exchange.request_id, exchange.deployment_id, failure.detail)
+    exchange.fail()
+    return failure.shown()
+
+
 async def _settled(exchange: Exchange, ending: Answer | Delta, request: ChatRequest) -> Billed:
     """End the hold of an answer that ended by itself; returns the usage that the caller is shown."""
     claim = ending.claim or NO_CLAIM
-    billed = exchange.bill(claim)
+    billed = await exchange.bill(claim)
     rule = exchange.rule_for(ending.finish_reason or "", claim, stop_given=bool(request.stop))
     if rule is Rule.EMPTY_ANSWER:
         return await exchange.close_empty(billed, claim)
@@ -82,15 +92,15 @@ class _Stream:
         try:
             upstreams = exchange.services.upstreams
             async with upstreams.deltas(
-                candidate, exchange.alias, request.model, exchange.output_limit
+                candidate, exchange.alias, request.model, exchange.output_limit, exchange.dispatch
             ) as batches:
                 async for batch in batches:
                     await self._pass_on(batch)
-                    if exchange.delivered.overruns(exchange.output_limit):
+                    if await exchange.overruns():
                         self._finish = "length"
                         break
         except UpstreamFailure as failure:
-            await self._failed(failure.shown())
+            await self._broke_off(_failed(exchange, failure))
             return
         await self._end()
 
@@ -111,7 +121,7 @@ class _Stream:
         now = time.monotonic()
         if now - self._marked_at >= MARK_EVERY_S:
             self._marked_at = now
-            self._exchange.mark_delivered()
+            await self._exchange.mark_delivered()
 
     async def _start(self) -> None:
         if not self._http.started:
@@ -125,12 +135,11 @@ class _Stream:
         tail = self._writer.finish(reason, billed, include_usage=self._request.include_usage)
         await self._http.send_piece(tail, last=True)
 
-    async def _failed(self, error: GatewayError) -> None:
+    async def _broke_off(self, error: GatewayError) -> None:
         """Before the first piece: a plain error. After it: one error event, no finish reason, no end mark."""
-        self._exchange.fail()
         if not self._http.started:
             raise error
-        await self._http.send_piece(error_event(error.envelope()), last=True)
+        await self._http.end_stream(error)
 
 
 async def embeddings(http: HttpExchange, exchange: Exchange) -> None:
@@ -141,19 +150,17 @@ async def embeddings(http: HttpExchange, exchange: Exchange) -> None:
 
 async def _embeddings(http: HttpExchange, exchange: Exchange, body: JsonObject) -> None:
     request = parse_embeddings(body, exchange.services.decode)
-    member, call = await exchange.admit_embeddings(request)
-    exchange.dispatched = True
+    member, call = await exchange.admit_embeddings(request, http.body_bytes)
     try:
         vectors, claim = await exchange.services.upstreams.vectors(
-            call, member, exchange.alias, request.model, len(request.texts)
+            call, member, exchange.alias, request.model, len(request.texts), exchange.dispatch
         )
     except UpstreamFailure as failure:
-        exchange.fail()
-        raise failure.shown() from None
+        raise _failed(exchange, failure) from None
     billed = exchange.bill_vectors(claim)
-    exchange.close(Rule.COMPLETED, billed, claim)
     rendered = await exchange.services.off_loop(
         sum(map(len, vectors)),
         lambda: render_embeddings(request.model, vectors, billed.input, as_base64=request.as_base64),
     )
+    exchange.close(Rule.COMPLETED, billed, claim)
     await http.respond(200, rendered)

@@ -4,9 +4,7 @@ Only with LLMDEAL_DEMO=1. The simulator is a process of its own that ends with t
 """
 
 import asyncio
-import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ from llmdeal_litellm.accounts.admin import Admin
 from llmdeal_litellm.catalog.model import Deployment, Secret, Wallet
 from llmdeal_litellm.gateway import CannotStart, prepare_store
 from llmdeal_litellm.money import NANO_PER_USD, usd_text
+from llmdeal_litellm.seams import server
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.settings import Settings
 
@@ -26,6 +25,7 @@ OPENING_CREDIT = 10 * NANO_PER_USD
 SPOKEN = frozenset({"openai", "groq", "mistral", "cerebras", "nvidia_nim", "gemini", "anthropic"})
 START_PATIENCE_S = 30.0
 LISTEN_PATIENCE_S = 120.0
+LISTEN_POLL_S = 0.1
 
 
 class Simulator:
@@ -65,20 +65,22 @@ class Simulator:
         self._process.wait(timeout=START_PATIENCE_S)
 
 
-def welcome_when_listening(settings: Settings, services: Services, argv: list[str]) -> None:
+def welcome_when_listening(settings: Settings, services: Services) -> None:
     """Once the server takes connections, mint a key for the demo account and print how to use it."""
-    port = _option(argv, "--port", os.environ.get("PORT", "4000"))
-    task = asyncio.create_task(_welcome(settings, int(port)))
+    task = asyncio.create_task(_welcome(settings))
     services.background.add(task)
     task.add_done_callback(services.background.discard)
 
 
-async def _welcome(settings: Settings, port: int) -> None:
+async def _welcome(settings: Settings) -> None:
+    running = server.running()
     deadline = time.monotonic() + LISTEN_PATIENCE_S
-    while not await asyncio.to_thread(_listening, port):
-        if time.monotonic() > deadline:
+    while running is None or not running.started:
+        if running is None or time.monotonic() > deadline:
             return
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(LISTEN_POLL_S)
+    # Not the port that was asked for: LiteLLM takes another when that one is in use.
+    port = running.config.port
     account_id, key, balance = await asyncio.to_thread(_mint, settings)
     base = f"http://127.0.0.1:{port}/v1"
     send = "-H 'Content-Type: application/json' -d"
@@ -121,18 +123,3 @@ def _mint(settings: Settings) -> tuple[str, str, str]:
         return account_id, text, usd_text(admin.account(account_id).base.balance)
     finally:
         connection.close()
-
-
-def _listening(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _option(argv: list[str], name: str, default: str) -> str:
-    for index, word in enumerate(argv):
-        if word == name and index + 1 < len(argv):
-            return argv[index + 1]
-        if word.startswith(name + "="):
-            return word.partition("=")[2]
-    return default

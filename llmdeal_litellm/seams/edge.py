@@ -137,7 +137,5 @@ def _preflight(allowed: str) -> Headers:
 
 
 async def _tell(http: HttpExchange, error: GatewayError) -> None:
-    """An error before the answer began is a whole answer; after it, it was told in the stream."""
-    if not http.started:
-        with contextlib.suppress(CallerLeft):
-            await http.refuse(error)
+    with contextlib.suppress(CallerLeft):
+        await http.tell(error)

@@ -11,7 +11,9 @@ import orjson
 
 from llmdeal_litellm import limits
 from llmdeal_litellm.errors import GatewayError, InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from llmdeal_litellm.policy.answer import error_event
 from llmdeal_litellm.policy.strict_json import JsonObject, parse_object
+from llmdeal_litellm.seams import server
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,6 +55,8 @@ class HttpExchange:
         )
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.started = False
+        self.body_bytes = 0
+        self._streaming = False
         self._body_read = False
 
     def header(self, name: bytes) -> bytes | None:
@@ -85,6 +89,7 @@ class HttpExchange:
         if len(body) > cap_bytes:
             await self._discard()
             raise RequestTooLarge(cap_bytes)
+        self.body_bytes = len(body)
         return bytes(body)
 
     async def _discard(self) -> None:
@@ -141,13 +146,25 @@ class HttpExchange:
         await self._deliver({"type": "http.response.start", "status": 204, "headers": headers})
         await self._deliver({"type": "http.response.body", "body": b""})
 
+    async def tell(self, error: GatewayError) -> None:
+        """An error, however far the answer is: as a whole answer, or as the last event of a stream."""
+        if self._streaming:
+            await self.end_stream(error)
+        elif not self.started:
+            await self.refuse(error)
+
+    async def end_stream(self, error: GatewayError) -> None:
+        """One error event, no finish reason and no end mark: the answer is not complete."""
+        self._streaming = False
+        await self.send_piece(error_event(error.envelope()), last=True)
+
     async def refuse(self, error: GatewayError) -> None:
         """An error as a whole answer, in the envelope."""
         await self.respond(error.status, orjson.dumps(error.envelope()), error.headers())
 
     async def start_stream(self, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Begin a stream of events."""
-        self.started = True
+        self.started = self._streaming = True
         headers = [*self._shared, STREAM_TYPE, *extra]
         await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
 
@@ -157,8 +174,10 @@ class HttpExchange:
             async with asyncio.timeout(self._unread_s):
                 await self._send(message)
         except TimeoutError:
+            server.abort(self._send)
             raise CallerLeft from None
 
     async def send_piece(self, piece: bytes, *, last: bool = False) -> None:
         """Bytes of a stream; waits while the client reads more slowly than we write."""
+        self._streaming = self._streaming and not last
         await self._deliver({"type": "http.response.body", "body": piece, "more_body": not last})

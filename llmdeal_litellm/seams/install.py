@@ -98,7 +98,7 @@ def _install() -> None:
     _on_shutdown(proxy_server, gateway, simulator)
     server.adjust(drain_s=catalog.deadlines.drain_s, new_request_id=new_request_id)
     if settings.demo:
-        demo.welcome_when_listening(settings, gateway.services, sys.argv)
+        demo.welcome_when_listening(settings, gateway.services)
 
 
 def worker_count(environ: Mapping[str, str]) -> int:

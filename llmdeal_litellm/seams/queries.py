@@ -29,7 +29,7 @@ async def cost_preview(http: HttpExchange, exchange: Exchange) -> None:
     )
     access.require_chat(alias, model)
     if any(m.images for m in messages) and not alias.vision:
-        raise InvalidRequest(f"'{model}' does not take images. Use a model with the tag 'vision'.")
+        raise InvalidRequest(f"'{model}' takes no images. Use a model with the tag 'vision'.")
     chars = sum(len(m.text) for m in messages)
     tokens = await services.off_loop(
         chars, lambda: count_preview(messages, alias.image_tokens, services.count)

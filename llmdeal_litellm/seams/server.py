@@ -3,6 +3,7 @@
 LiteLLM has no options for these, so the running server is found behind its own signal handler.
 """
 
+import asyncio
 import signal
 from collections.abc import Callable
 from typing import Protocol
@@ -39,8 +40,8 @@ def adjust(*, drain_s: float, new_request_id: Callable[[], str]) -> None:
     process before anything is settled. No path takes websockets: a handshake is then a request like any
     other and gets the answer of its path.
     """
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    if not isinstance(server, uvicorn.Server):
+    server = running()
+    if server is None:
         return
     server.config.timeout_graceful_shutdown = max(1, round(drain_s))
     server.config.ws_protocol_class = None
@@ -51,6 +52,19 @@ def adjust(*, drain_s: float, new_request_id: Callable[[], str]) -> None:
 
     # Uvicorn refuses what its parser cannot read before any application sees it.
     server.config.http_protocol_class.send_400_response = send_400_response  # type: ignore[attr-defined]
+
+
+def running() -> uvicorn.Server | None:
+    """The server of this process."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return server if isinstance(server, uvicorn.Server) else None
+
+
+def abort(send: object) -> None:
+    """Drop the connection behind an ASGI `send`. Closing it would wait for a peer that does not read."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
 
 
 def malformed(default_headers: list[tuple[bytes, bytes]], request_id: str) -> bytes:

@@ -20,7 +20,7 @@ from llmdeal_litellm.upstream.failures import (
     from_status,
 )
 from llmdeal_litellm.upstream.sse import EventTooLarge, SseDecoder
-from llmdeal_litellm.upstream.transport import Reply, Transport
+from llmdeal_litellm.upstream.transport import Reply, Sent, Transport
 
 DECODED_ON_LOOP_BYTES_MAX = 256 * 1024
 
@@ -49,40 +49,45 @@ class Upstreams:
         """Translate an embeddings request for one member. Raises CannotHonour."""
         return self._codec.embeddings_call(request, member)
 
-    async def answer(self, candidate: Candidate, alias: Alias, model: str, output_limit: int) -> Answer:
+    async def answer(
+        self, candidate: Candidate, alias: Alias, model: str, output_limit: int, sent: Sent
+    ) -> Answer:
         """A plain answer. Raises UpstreamFailure."""
         deployment = candidate.member.deployment
-        reply = await self._fetch(candidate.plan.call(output_limit), deployment, CHAT_ANSWER_BYTES_MAX)
+        reply = await self._fetch(candidate.plan.call(output_limit), deployment, sent, CHAT_ANSWER_BYTES_MAX)
         _require_ok(reply, alias, model)
         return candidate.plan.answer(reply.body)
 
     async def vectors(
-        self, call: UpstreamCall, member: Member, alias: Alias, model: str, items: int
+        self, call: UpstreamCall, member: Member, alias: Alias, model: str, items: int, sent: Sent
     ) -> tuple[list[list[float]], Claim]:
         """Embedding vectors in input order. Raises UpstreamFailure."""
-        reply = await self._fetch(call, member.deployment, EMBEDDINGS_ANSWER_BYTES_MAX)
+        reply = await self._fetch(call, member.deployment, sent, EMBEDDINGS_ANSWER_BYTES_MAX)
         _require_ok(reply, alias, model)
         if len(reply.body) <= DECODED_ON_LOOP_BYTES_MAX:
             return self._codec.vectors(reply.body, items)
         return await asyncio.to_thread(self._codec.vectors, reply.body, items)
 
-    async def _fetch(self, call: UpstreamCall, deployment: Deployment, most_bytes: int) -> Reply:
+    async def _fetch(self, call: UpstreamCall, deployment: Deployment, sent: Sent, most_bytes: int) -> Reply:
         deadlines = bounded_by(self._deadlines, deployment.timeout_s)
-        return await self._transport.fetch(call, deadlines, most_bytes=most_bytes)
+        return await self._transport.fetch(call, deadlines, sent, most_bytes=most_bytes)
 
     @asynccontextmanager
     async def deltas(
-        self, candidate: Candidate, alias: Alias, model: str, output_limit: int
+        self, candidate: Candidate, alias: Alias, model: str, output_limit: int, sent: Sent
     ) -> AsyncIterator[AsyncIterator[list[Delta]]]:
         """A stream of deltas, in lists as they arrived together. It ends normally only when the upstream
         said that the answer is complete; otherwise it raises UpstreamFailure. Leaving the context early
         closes the connection to the upstream."""
         if candidate.plan.whole:
-            yield _in_one_piece(await self.answer(candidate, alias, model, output_limit))
+            yield _in_one_piece(await self.answer(candidate, alias, model, output_limit, sent))
             return
         deployment = candidate.member.deployment
         deadlines = bounded_by(self._deadlines, deployment.stream_timeout_s or deployment.timeout_s)
-        async with self._transport.stream(candidate.plan.call(output_limit), deadlines) as (reply, pieces):
+        async with self._transport.stream(candidate.plan.call(output_limit), deadlines, sent) as (
+            reply,
+            pieces,
+        ):
             _require_ok(reply, alias, model)
             if reply.content_type == "text/html":
                 raise BrokenAnswer("HTML instead of a stream")
@@ -110,16 +115,14 @@ async def _decoded(
     pieces: AsyncIterator[bytes], decoder: StreamDecoder, model: str, window: int
 ) -> AsyncGenerator[list[Delta], None]:
     events = SseDecoder()
-    finished = False
     failure: UpstreamFailure | None = None
-    async for piece in pieces:
+    async for piece in _until_finished(pieces, decoder):
         deltas: list[Delta] = []
         try:
             for data in events.feed(piece):
                 delta = decoder.event(data)
                 if delta is not None:
                     deltas.append(delta)
-                    finished = finished or delta.finish_reason is not None
                 if decoder.ended:
                     break
         except EventTooLarge:
@@ -135,13 +138,24 @@ async def _decoded(
             raise failure
         if decoder.ended:
             break
-    if not finished:
+    if not decoder.finished:
         raise BrokenAnswer("a stream that ended without a finish reason")
 
 
+async def _until_finished(pieces: AsyncIterator[bytes], decoder: StreamDecoder) -> AsyncIterator[bytes]:
+    """The pieces of a stream. Once it has said how it ends, silence or a cut in the place of the end mark
+    takes nothing from the answer."""
+    try:
+        async for piece in pieces:
+            yield piece
+    except UpstreamFailure:
+        if not decoder.finished:
+            raise
+
+
 def bounded_by(deadlines: Deadlines, total_s: float | None) -> Deadlines:
-    """Deadlines with a deployment's own bound on the whole answer, when it is shorter."""
-    if total_s is None or total_s >= deadlines.answer_s:
+    """Deadlines with a deployment's own bound on the whole answer in the place of the general one."""
+    if total_s is None:
         return deadlines
     return replace(
         deadlines,

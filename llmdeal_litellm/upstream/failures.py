@@ -97,6 +97,10 @@ _CONTEXT = re.compile(
     rb"input.{0,20}too (long|large)",
     re.IGNORECASE,
 )
+_OUR_ACCOUNT = re.compile(
+    rb"api[ _-]?key|credit balance|billing|insufficient_quota|exceeded your current quota", re.IGNORECASE
+)
+"""Some providers say with a 400 that our own key or bill is at fault."""
 _HINTS = (
     (re.compile(rb"response_format|json_schema|structured", re.IGNORECASE), "'response_format'"),
     # Before tools: an error about the order of roles names the role tool.
@@ -125,6 +129,8 @@ def from_status(
     if status == 429:
         return Throttled(_seconds(retry_after))
     if status not in CALLERS_FAULT:
+        return BadStatus(status)
+    if _OUR_ACCOUNT.search(body):
         return BadStatus(status)
     if _CONTEXT.search(body):
         return InputRefused(ContextLengthExceeded(model, window))

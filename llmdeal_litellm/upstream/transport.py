@@ -1,9 +1,10 @@
 """HTTP to upstreams: pooled, no redirects, no cookies, every wait and every size bounded."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import aiohttp
 
@@ -15,6 +16,10 @@ from llmdeal_litellm.upstream.failures import BrokenAnswer, NotReached, TooSlow
 CONNECTIONS_MAX = 1000
 CONNECTIONS_PER_HOST_MAX = 500
 HEADER_BYTES_MAX = 32 * 1024
+
+
+Sent = Callable[[], None]
+"""Called when a request has been written: from then on the upstream may bill it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +43,20 @@ class Transport:
             trust_env=False,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
+            trace_configs=[_tells_when_sent()],
         )
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
 
-    async def fetch(self, call: UpstreamCall, deadlines: Deadlines, *, most_bytes: int) -> Reply:
-        """Send a request and read the whole answer, at most `most_bytes`.
+    async def fetch(self, call: UpstreamCall, deadlines: Deadlines, sent: Sent, *, most_bytes: int) -> Reply:
+        """Send a request and read the whole answer, at most `most_bytes`; `sent` is called once it is out.
 
         Raises NotReached, TooSlow or BrokenAnswer.
         """
-        async with self._open(call, deadlines) as response:
+        # A provider sends nothing of a plain answer before all of it is done: only the whole has a deadline.
+        async with self._open(call, deadlines, first_byte_s=deadlines.answer_s, sent=sent) as response:
             most = most_bytes if response.status == 200 else UPSTREAM_ERROR_BYTES_MAX
             pieces: list[bytes] = []
             size = 0
@@ -64,13 +71,13 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, call: UpstreamCall, deadlines: Deadlines
+        self, call: UpstreamCall, deadlines: Deadlines, sent: Sent
     ) -> AsyncIterator[tuple[Reply, AsyncIterator[bytes]]]:
         """Send a request; yields the reply (its body empty under status 200) and the pieces that follow.
 
         Leaving the context closes the connection unless the answer was read to its end. Raises as `fetch`.
         """
-        async with self._open(call, deadlines) as response:
+        async with self._open(call, deadlines, first_byte_s=deadlines.first_byte_s, sent=sent) as response:
             if response.status == 200:
                 yield _reply(response, b""), _bounded(response, deadlines.silence_s)
             else:
@@ -82,16 +89,23 @@ class Transport:
                 yield _reply(response, body), _nothing()
 
     @asynccontextmanager
-    async def _open(self, call: UpstreamCall, deadlines: Deadlines) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _open(
+        self, call: UpstreamCall, deadlines: Deadlines, *, first_byte_s: float, sent: Sent
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = aiohttp.ClientTimeout(total=deadlines.answer_s, sock_connect=deadlines.connect_s)
         try:
-            async with asyncio.timeout(deadlines.first_byte_s):
+            async with asyncio.timeout(first_byte_s):
                 response = await self._session.post(
-                    call.url, data=call.body, headers=call.headers, timeout=timeout, allow_redirects=False
+                    call.url,
+                    data=call.body,
+                    headers=call.headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    trace_request_ctx=sent,
                 )
         except TimeoutError as slow:
             raise (NotReached if isinstance(slow, aiohttp.ConnectionTimeoutError) else TooSlow)(
-                f"no answer within {deadlines.first_byte_s:g} s"
+                f"no answer within {first_byte_s:g} s"
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as failed:
             raise NotReached(f"{type(failed).__name__}") from None
@@ -103,6 +117,15 @@ class Transport:
         finally:
             # Closes the connection when the answer was not read to its end, otherwise gives it back.
             response.release() if response.content.at_eof() else response.close()
+
+
+def _tells_when_sent() -> aiohttp.TraceConfig:
+    async def headers_sent(session: object, context: SimpleNamespace, params: object) -> None:
+        context.trace_request_ctx()
+
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(headers_sent)
+    return config
 
 
 async def _pieces(response: aiohttp.ClientResponse, silence_s: float) -> AsyncIterator[bytes]:

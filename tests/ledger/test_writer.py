@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,29 @@ async def test_cancelled_request_leaves_nothing_held(tmp_path: Path) -> None:
         await until(lambda: shop.ends() == {"r1": ("caller_left_before_dispatch", 0)})
 
         assert Balance(HOLD, 0) == shop.balance()
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_cancellation_beside_the_answer_is_not_swallowed(tmp_path: Path, steps: int) -> None:
+    """A caller who leaves in the moment in which the hold is granted holds nothing afterwards."""
+    shop = Shop(tmp_path / "ledger.db", funds=HOLD)
+    async with running(shop) as ledger:
+        waiting = asyncio.ensure_future(ledger.open_hold(shop.request("r1")))
+        await asyncio.sleep(0)
+        # The loop stands still here: the hold is written, its answer is on the way and not yet taken.
+        deadline = time.monotonic() + 10
+        while not shop.open_requests():
+            assert time.monotonic() < deadline
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if waiting.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await until(lambda: shop.ends() == {"r1": ("caller_left_before_dispatch", 0)})
+        else:
+            assert isinstance(await waiting, Held)
+            await ledger.close_hold(given_back("r1"))
+    assert shop.balance() == Balance(HOLD, 0)
 
 
 async def test_hold_that_takes_too_long_is_abandoned(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no dimensions": ({"input": "a", "dimensions": 0}, "'dimensions'"),
     "dimensions as text": ({"input": "a", "dimensions": "512"}, "'dimensions'"),
     "dimensions": ({"input": "a", "dimensions": 512}, "'dimensions'"),
-    "its own dimensions": ({"input": "a", "dimensions": 1024}, "'dimensions'"),
+    "more dimensions than it has": ({"input": "a", "dimensions": 1025}, "'dimensions' is at most 1024"),
     "model": ({"input": "a", "model": None}, "'model'"),
     "chat alias": ({"input": "a", "model": "llama-70b"}, "'llama-70b'"),
     "lane": ({"input": "a", "model": "smart-route"}, "'smart-route'"),
@@ -144,6 +144,14 @@ def test_a_wrong_field_is_named(world: World, customer: Customer, case: str) -> 
         response = world.post("/embeddings", {"model": "bge-m3", **fields}, customer)
 
     assert named in assert_refusal(response, 400, "invalid_request")
+
+
+def test_its_own_dimensions_may_be_asked_for(world: World, customer: Customer) -> None:
+    """A length that the model has anyway is honoured, though its upstream cannot be asked for one."""
+    answer = world.post("/embeddings", {"model": "bge-m3", "input": "a", "dimensions": 1024}, customer)
+
+    assert len(answer.json()["data"][0]["embedding"]) == 1024
+    assert "dimensions" not in world.upstream_requests()[0]["body"]
 
 
 def test_usage_without_a_claim_is_our_own_count(world: World, customer: Customer) -> None:

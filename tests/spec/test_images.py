@@ -40,6 +40,15 @@ def test_a_model_that_does_not_see_says_so(world: World, customer: Customer, mod
     assert "vision" in message
 
 
+def test_the_limit_of_the_member_that_serves_is_told(world: World, customer: Customer) -> None:
+    """A lane's members have ceilings of their own; when the one that serves lowers the caller's limit, the
+    answer says to what."""
+    answer = world.chat(customer, model="smart-route-fast", messages=looking(PNG), max_tokens=100_000)
+
+    assert answer.headers["x-llmdeal-output-limit"] == "65536"
+    assert world.upstream_requests()[0]["body"]["max_tokens"] == 65_536
+
+
 def test_a_lane_picks_the_member_that_sees(world: World, customer: Customer) -> None:
     """smart-route-fast answers an image by its member that sees, at the lane's rate."""
     without = world.chat(customer, model="smart-route-fast", max_tokens=64).json()

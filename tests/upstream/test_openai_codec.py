@@ -255,6 +255,44 @@ def test_a_broken_event_breaks_the_stream(event: object) -> None:
         events(event)
 
 
+@pytest.mark.parametrize("reason", ["error", "ERROR", "abort", "cancelled"])
+def test_an_aborted_answer_is_no_finished_one(reason: str) -> None:
+    """A reason that says the answer broke off is never shown as a clean end."""
+    with pytest.raises(BrokenAnswer):
+        events(piece({}, reason))
+    with pytest.raises(BrokenAnswer):
+        plan_of({}).answer(answer({"content": "half"}, finish_reason=reason))
+
+
+def test_an_empty_usage_does_not_replace_a_good_one() -> None:
+    """A later chunk that says nothing of usage claims nothing."""
+    assert events(piece({"content": "x"}, usage={}))[0] == Delta(content="x")
+
+
+def test_streamed_arguments_may_be_an_object() -> None:
+    """They become the JSON text that callers expect, as in a plain answer."""
+    call = {"index": 0, "function": {"name": "f", "arguments": {"city": "Paris"}}}
+    assert events(piece({"tool_calls": [call]}))[0] == Delta(
+        tool_calls=(ToolCallPart(0, "f", '{"city":"Paris"}'),)
+    )
+
+
+@pytest.mark.parametrize("content", [[{"type": "text"}], [{"type": "text", "text": 7}], [7], {}])
+def test_a_malformed_text_part_is_no_text(content: object) -> None:
+    """It neither reaches the caller nor breaks the gateway."""
+    assert plan_of({}).answer(answer({"content": content})).content == ""
+
+
+def test_arguments_nested_beyond_json_break_the_answer() -> None:
+    """An object that cannot be written is the upstream's failure, not ours."""
+    nested: dict[str, Any] = {}
+    for _ in range(400):
+        nested = {"a": nested}
+    call = {"id": "a", "function": {"name": "f", "arguments": nested}}
+    with pytest.raises(BrokenAnswer):
+        plan_of({}).answer(answer({"tool_calls": [call]}, finish_reason="tool_calls"))
+
+
 def test_a_context_error_in_a_stream_is_the_callers() -> None:
     """Some upstreams say so only after 200."""
     with pytest.raises(ErrorEvent) as raised:

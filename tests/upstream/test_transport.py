@@ -27,9 +27,13 @@ async def transport() -> AsyncIterator[Transport]:
     await transport.close()
 
 
+def unheard() -> None:
+    """For tests that do not ask when a request was written."""
+
+
 async def read(transport: Transport, upstream: RawUpstream, deadlines: Deadlines = PATIENT) -> bytes:
     """All pieces of a stream."""
-    async with transport.stream(upstream.call(), deadlines) as (_, pieces):
+    async with transport.stream(upstream.call(), deadlines, unheard) as (_, pieces):
         return b"".join([piece async for piece in pieces])
 
 
@@ -40,7 +44,7 @@ async def silence(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
 async def test_only_our_headers_are_sent(transport: Transport) -> None:
     """What goes upstream is what the codec wrote, and what HTTP needs."""
     async with raw_upstream(http(b"{}")) as upstream:
-        await transport.fetch(upstream.call("/v1/x?y=1"), PATIENT, most_bytes=MOST)
+        await transport.fetch(upstream.call("/v1/x?y=1"), PATIENT, unheard, most_bytes=MOST)
         (request,) = upstream.requests
     assert request.pop("") == "POST /v1/x?y=1 HTTP/1.1"
     assert request == {**upstream.call().headers, "host": f"127.0.0.1:{upstream.port}", "content-length": "2"}
@@ -53,7 +57,7 @@ async def test_a_redirect_is_an_answer_like_any_other(transport: Transport, stat
     """Nobody can send our prompt or key to another address."""
     async with raw_upstream(http(b"{}")) as other:
         async with raw_upstream(http(b"", f"Location: {other.url}/steal", status=status)) as upstream:
-            reply = await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)
+            reply = await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
         assert reply.status == int(status[:3])
         assert other.connections == 0
 
@@ -62,7 +66,7 @@ async def test_a_cookie_is_not_kept(transport: Transport) -> None:
     """What an upstream sets for one customer is not sent with the next one's request."""
     async with raw_upstream(http(b"{}", "Set-Cookie: __cf_bm=ada; Path=/")) as upstream:
         for _ in range(2):
-            await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)
+            await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
         assert upstream.connections == 1
         assert all("cookie" not in request for request in upstream.requests)
 
@@ -74,18 +78,18 @@ async def test_the_environment_does_not_name_a_proxy(
     async with raw_upstream(http(b"{}")) as proxy, raw_upstream(http(b"{}")) as upstream:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)
+        await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
         assert (proxy.connections, upstream.connections) == (0, 1)
 
 
 async def test_an_answer_may_be_as_large_as_its_cap_and_no_larger(transport: Transport) -> None:
     """One byte more is a broken answer, whether its length was announced or not."""
     async with raw_upstream(http(b"x" * MOST)) as upstream:
-        assert len((await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)).body) == MOST
+        assert len((await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)).body) == MOST
     for answer in (http(b"x" * (MOST + 1)), CHUNKED + chunk(b"x" * (MOST + 1)) + chunk(b"")):
         async with raw_upstream(answer) as upstream:
             with pytest.raises(BrokenAnswer):
-                await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)
+                await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
 
 
 async def test_a_stream_has_a_largest_size(transport: Transport) -> None:
@@ -101,7 +105,7 @@ async def test_a_stream_has_a_largest_size(transport: Transport) -> None:
     async def size_of(upstream: RawUpstream) -> int:
         """Read and forget."""
         size = 0
-        async with transport.stream(upstream.call(), PATIENT) as (_, pieces):
+        async with transport.stream(upstream.call(), PATIENT, unheard) as (_, pieces):
             async for piece in pieces:
                 size += len(piece)
                 assert size <= STREAM_BYTES_MAX
@@ -117,9 +121,9 @@ async def test_a_long_error_is_cut(transport: Transport) -> None:
     """Of an error only the beginning is read; its status still counts."""
     body = b"e" * (4 * UPSTREAM_ERROR_BYTES_MAX)
     async with raw_upstream(http(body, status="500 Oops")) as upstream:
-        reply = await transport.fetch(upstream.call(), PATIENT, most_bytes=10**9)
+        reply = await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=10**9)
         assert (reply.status, len(reply.body) <= UPSTREAM_ERROR_BYTES_MAX) == (500, True)
-        async with transport.stream(upstream.call(), PATIENT) as (reply, pieces):
+        async with transport.stream(upstream.call(), PATIENT, unheard) as (reply, pieces):
             assert (reply.status, len(reply.body) < len(body)) == (500, True)
             assert [piece async for piece in pieces] == []
 
@@ -129,7 +133,7 @@ async def test_a_compressed_answer_is_refused(transport: Transport, encoding: st
     """Nobody asked for it, and a few bytes of it may be gigabytes."""
     async with raw_upstream(http(b"\x1f\x8b", f"Content-Encoding: {encoding}")) as upstream:
         with pytest.raises(BrokenAnswer):
-            await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)
+            await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
         with pytest.raises(BrokenAnswer):
             await read(transport, upstream)
 
@@ -153,7 +157,7 @@ async def test_a_cut_body_is_broken(transport: Transport, where: str) -> None:
 
     async with raw_upstream(cut) as upstream:
         with pytest.raises(FAILED):
-            await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)
+            await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
         with pytest.raises(FAILED):
             await read(transport, upstream)
 
@@ -172,7 +176,7 @@ async def test_what_is_no_answer_fails(transport: Transport, answer: bytes) -> N
 
     async with raw_upstream(cut) as upstream:
         with pytest.raises(FAILED):
-            await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)
+            await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
 
 
 async def test_nobody_listens(transport: Transport) -> None:
@@ -180,7 +184,7 @@ async def test_nobody_listens(transport: Transport) -> None:
     async with raw_upstream(b"") as upstream:
         call = upstream.call()
     with pytest.raises(NotReached):
-        await transport.fetch(call, PATIENT, most_bytes=MOST)
+        await transport.fetch(call, PATIENT, unheard, most_bytes=MOST)
 
 
 async def test_a_connection_that_does_not_come_about_is_given_up(transport: Transport) -> None:
@@ -194,7 +198,7 @@ async def test_a_connection_that_does_not_come_about_is_given_up(transport: Tran
             filler.connect_ex(deaf.getsockname())
         call = RawUpstream(silence, port=deaf.getsockname()[1]).call()
         with pytest.raises(NotReached):
-            await transport.fetch(call, Deadlines(0.1, 5, 5, 10), most_bytes=MOST)
+            await transport.fetch(call, Deadlines(0.1, 5, 5, 10), unheard, most_bytes=MOST)
 
 
 async def slow_body(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
@@ -212,11 +216,39 @@ async def drip(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
 
 
 WAITS = {
-    "no answer begins": (silence, Deadlines(5, 0.1, 5, 10)),
     "silence in the middle": (slow_body, Deadlines(5, 5, 0.1, 10)),
     "a drip without end": (drip, Deadlines(5, 5, 0.2, 0.3)),
     "no answer at all in time": (silence, Deadlines(5, 5, 5, 0.1)),
 }
+
+
+async def test_a_stream_begins_in_time_and_a_plain_answer_may_take_long(transport: Transport) -> None:
+    """Nothing of a plain answer is sent before all of it is done, so only the whole has a deadline."""
+    deadlines = Deadlines(connect_s=5, first_byte_s=0.1, silence_s=5, answer_s=10)
+
+    async def late(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
+        await first_gave_up.wait()
+        writer.write(http(b"{}"))
+        await writer.drain()
+
+    first_gave_up = asyncio.Event()
+    async with asyncio.timeout(PATIENCE_S), raw_upstream(late) as upstream:
+        plain = asyncio.create_task(transport.fetch(upstream.call(), deadlines, unheard, most_bytes=MOST))
+        with pytest.raises(TooSlow):
+            await read(transport, upstream, deadlines)
+        first_gave_up.set()
+        assert (await plain).body == b"{}"
+
+
+async def test_who_is_not_reached_was_sent_nothing(transport: Transport) -> None:
+    """`sent` is called once a request is written, and not when no connection comes about."""
+    sent: list[str] = []
+    async with raw_upstream(http(b"{}")) as upstream:
+        call = upstream.call()
+        await transport.fetch(call, PATIENT, lambda: sent.append("reached"), most_bytes=MOST)
+    with pytest.raises(NotReached):
+        await Transport().fetch(call, PATIENT, lambda: sent.append("not reached"), most_bytes=MOST)
+    assert sent == ["reached"]
 
 
 @pytest.mark.parametrize("wait", WAITS)
@@ -225,7 +257,7 @@ async def test_every_wait_has_an_end(transport: Transport, wait: str) -> None:
     answer, deadlines = WAITS[wait]
     async with asyncio.timeout(PATIENCE_S), raw_upstream(answer) as upstream:
         with pytest.raises(TooSlow):
-            await transport.fetch(upstream.call(), deadlines, most_bytes=10**6)
+            await transport.fetch(upstream.call(), deadlines, unheard, most_bytes=10**6)
         await upstream.left.wait()
         upstream.left.clear()
         with pytest.raises(TooSlow):
@@ -237,7 +269,7 @@ async def test_every_wait_has_an_end(transport: Transport, wait: str) -> None:
 async def test_a_stream_that_is_left_early_is_closed(transport: Transport) -> None:
     """A caller who hangs up must not keep an upstream working."""
     async with asyncio.timeout(PATIENCE_S), raw_upstream(slow_body) as upstream:
-        async with transport.stream(upstream.call(), PATIENT) as (_, pieces):
+        async with transport.stream(upstream.call(), PATIENT, unheard) as (_, pieces):
             assert await anext(pieces) == b"data: a\n\n"
         await upstream.left.wait()
 
@@ -248,7 +280,7 @@ async def test_a_cancelled_call_is_closed(
 ) -> None:
     """Cancelling is a normal end: the upstream sees it at once."""
     async with asyncio.timeout(PATIENCE_S), raw_upstream(answer) as upstream:
-        task = asyncio.create_task(transport.fetch(upstream.call(), PATIENT, most_bytes=MOST))
+        task = asyncio.create_task(transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST))
         while not upstream.requests:
             await asyncio.wait({task}, timeout=0.01)
         task.cancel()
@@ -262,7 +294,9 @@ async def test_a_connection_is_used_again_after_a_complete_answer(transport: Tra
     whole = CHUNKED + chunk(b"data: a\n\n") + chunk(b"")
     async with asyncio.timeout(PATIENCE_S), raw_upstream(whole) as upstream:
         for _ in range(5):
-            assert (await transport.fetch(upstream.call(), PATIENT, most_bytes=MOST)).body == b"data: a\n\n"
+            assert (
+                await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
+            ).body == b"data: a\n\n"
             assert await read(transport, upstream) == b"data: a\n\n"
         assert (len(upstream.requests), upstream.connections) == (10, 1)
 
@@ -271,6 +305,6 @@ async def test_an_error_is_read_and_its_connection_used_again(transport: Transpo
     """A refusal of an upstream costs no connection."""
     async with raw_upstream(http(b"no", "Retry-After: 7", status="429 Slow down")) as upstream:
         for _ in range(3):
-            async with transport.stream(upstream.call(), PATIENT) as (reply, _):
+            async with transport.stream(upstream.call(), PATIENT, unheard) as (reply, _):
                 assert (reply.status, reply.retry_after, reply.body) == (429, "7", b"no")
         assert upstream.connections == 1

@@ -79,7 +79,7 @@ class OpenAiCodec:
         )
 
     def embeddings_call(self, request: EmbeddingRequest, member: Member) -> UpstreamCall:
-        """See `Codec.embeddings_call`. Floats are always asked for: base64 is made here."""
+        """See `Codec.embeddings_call`. Floats are the default everywhere; base64 is made here."""
         deployment = member.deployment
         body: dict[str, object] = {"model": deployment.model, "input": list(request.texts)}
         if request.dimensions is not None:

@@ -26,6 +26,9 @@ FINISH_REASONS: Mapping[str, str] = {
     "safety": "content_filter",
     "refusal": "content_filter",
 }
+BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "timeout"})
+"""Finish reasons that say the answer is not complete."""
+FLOAT32_MAX = 3.4028234663852886e38
 TOOL_CALLS_MAX = 256
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
@@ -88,6 +91,7 @@ class OpenAiStream:
         self._json_tool = json_tool
         self._logprobs = logprobs
         self._opened: set[int] = set()
+        self.finished = False
         self.ended = False
 
     def event(self, data: bytes) -> Delta | None:
@@ -101,7 +105,7 @@ class OpenAiStream:
         usage = found.get("usage")
         if usage is None and isinstance(groq := found.get("x_groq"), dict):
             usage = groq.get("usage")
-        claim = read_claim(usage) if isinstance(usage, dict) else None
+        claim = _claim(usage)
         choices = found.get("choices")
         if not isinstance(choices, list) or not choices:
             return Delta(claim=claim) if claim is not None else None
@@ -117,6 +121,7 @@ class OpenAiStream:
             reason = "stop" if reason == "tool_calls" else reason
         elif reason == "stop" and self._opened:
             reason = "tool_calls"
+        self.finished = self.finished or reason is not None
         return Delta(
             content=content or None,
             reasoning=_reasoning(delta),
@@ -138,7 +143,7 @@ class OpenAiStream:
             index = item.get("index", position)
             if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < TOOL_CALLS_MAX:
                 raise BrokenAnswer("a tool call with a bad index")
-            name, arguments = _text(function.get("name")), _text(function.get("arguments")) or ""
+            name, arguments = _text(function.get("name")), _arguments(function)
             if index in self._opened:
                 found.append(ToolCallPart(index, None, arguments, opens=False))
             elif name:
@@ -147,6 +152,12 @@ class OpenAiStream:
             else:
                 raise BrokenAnswer("a tool call without a name")
         return tuple(found)
+
+
+def _claim(usage: Json) -> Claim | None:
+    """A usage object with a count in it; an empty one must not replace what came before."""
+    claim = read_claim(usage)
+    return None if claim.input is None and claim.output is None else claim
 
 
 def read_vectors(body: bytes, items: int) -> tuple[list[list[float]], Claim]:
@@ -167,7 +178,11 @@ def read_vectors(body: bytes, items: int) -> tuple[list[list[float]], Claim]:
 
 def _numbers(value: Json) -> list[float]:
     if isinstance(value, list) and value:
-        numbers = [x for x in value if isinstance(x, float | int) and not isinstance(x, bool)]
+        numbers = [
+            x
+            for x in value
+            if isinstance(x, float | int) and not isinstance(x, bool) and -FLOAT32_MAX <= x <= FLOAT32_MAX
+        ]
         if len(numbers) == len(value):
             return numbers
     raise BrokenAnswer("a vector that is not numbers")
@@ -184,7 +199,7 @@ def _finish_reason(value: Json) -> str | None:
     """OpenAI's name for a finish reason; an unknown one still says that the answer is complete."""
     if value is None:
         return None
-    if not isinstance(value, str) or value == "error":
+    if not isinstance(value, str) or value.lower() in BROKEN_OFF:
         raise BrokenAnswer("a finish reason that is an error")
     return FINISH_REASONS.get(value.lower(), "stop") if value else None
 
@@ -198,11 +213,19 @@ def _whole_calls(value: Json) -> tuple[ToolCallPart, ...]:
         name = _text(function.get("name")) if isinstance(function, dict) else None
         if not isinstance(function, dict) or not name:
             raise BrokenAnswer("a malformed tool call")
-        arguments = function.get("arguments")
-        if isinstance(arguments, dict):
-            arguments = orjson.dumps(arguments).decode()
-        found.append(ToolCallPart(index, name, _text(arguments) or ""))
+        found.append(ToolCallPart(index, name, _arguments(function)))
     return tuple(found)
+
+
+def _arguments(function: Fields) -> str:
+    """Arguments as JSON text; some upstreams send the object itself."""
+    value = function.get("arguments")
+    if not isinstance(value, dict):
+        return _text(value) or ""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        raise BrokenAnswer("tool arguments nested too deeply") from None
 
 
 def _reasoning(fields: Fields) -> str | None:
@@ -217,13 +240,10 @@ def _text(value: Json) -> str | None:
     """A string, or the text parts of a list of parts; None for anything else."""
     if isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return "".join(
-            p["text"]
-            for p in value
-            if isinstance(p, dict) and p.get("type") == "text" and isinstance(p["text"], str)
-        )
-    return None
+    if not isinstance(value, list):
+        return None
+    texts = [p.get("text") for p in value if isinstance(p, dict) and p.get("type") == "text"]
+    return "".join(t for t in texts if isinstance(t, str))
 
 
 def _logprobs(value: Json) -> Json:

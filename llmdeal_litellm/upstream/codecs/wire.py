@@ -35,6 +35,10 @@ class StreamDecoder(Protocol):
         """What one event says, or None when it says nothing. Raises BrokenAnswer or InputRefused."""
 
     @property
+    def finished(self) -> bool:
+        """Whether the upstream gave a finish reason: the answer is complete, usage may follow."""
+
+    @property
     def ended(self) -> bool:
         """Whether the upstream said that the answer is complete and nothing more will come."""
 
