@@ -47,6 +47,9 @@ def read_settings(environ: Mapping[str, str], *, served_config: Path | None = No
     Raises BadSettings.
     """
     config = _config_path(environ, served_config)
+    if not environ.get("LLMDEAL_DATABASE_URL") and not config.exists():
+        # Otherwise a command run in the wrong folder would quietly start a new, empty store there.
+        raise BadSettings(f"there is no {config}; run in its folder, or point LLMDEAL_CONFIG at it")
     database = _database_path(
         environ.get("LLMDEAL_DATABASE_URL") or "sqlite:///data/llmdeal.db", config.parent
     )

@@ -17,6 +17,7 @@ CATALOG = load_catalog((REPOSITORY / "config.yaml").read_text(), "config.yaml", 
 
 def settings_in(folder: Path, **environ: str) -> Settings:
     """Settings of a gateway that was given the config in this folder."""
+    (folder / "config.yaml").touch()
     return read_settings(environ, served_config=folder / "config.yaml")
 
 
@@ -37,6 +38,14 @@ def test_two_different_config_files_are_refused(tmp_path: Path) -> None:
         settings_in(tmp_path, LLMDEAL_CONFIG=str(tmp_path / "other.yaml"))
     same = settings_in(tmp_path, LLMDEAL_CONFIG=os.path.relpath(tmp_path / "config.yaml"))
     assert same.config_path == tmp_path / "config.yaml"
+
+
+def test_a_command_in_the_wrong_folder_makes_no_store(tmp_path: Path) -> None:
+    """Without a config file and a database address nothing is made where the command happens to run."""
+    with pytest.raises(BadSettings, match=r"there is no .*config\.yaml"):
+        read_settings({"LLMDEAL_CONFIG": str(tmp_path / "config.yaml")})
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
