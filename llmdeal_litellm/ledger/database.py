@@ -110,4 +110,5 @@ def _retrying(connection: sqlite3.Connection, statement: str, wait_s: float = WR
                 raise
             if time.monotonic() > deadline:
                 raise StoreBusy("the database is locked by another process; try again") from None
+        # Each millisecond, not with SQLite's growing pauses: the gateway's writer leaves gaps of that length.
         time.sleep(POLL_S)

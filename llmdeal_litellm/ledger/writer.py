@@ -164,6 +164,7 @@ class SqliteLedger:
             if batch or not self._writable:
                 self._commit(connection, batch)
             if time.monotonic() - yielded >= YIELD_EVERY_S:
+                # The gap in which the command line gets its turn; without it a busy writer starves it.
                 time.sleep(YIELD_S)
                 yielded = time.monotonic()
             if ended or (self._stopping and self._queue.empty()):

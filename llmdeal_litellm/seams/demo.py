@@ -5,6 +5,7 @@ Only with LLMDEAL_DEMO=1. The simulator is a process of its own that ends with t
 
 import asyncio
 import secrets
+import select
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ ACCOUNT_NAME = "demo"
 ACCOUNT_TIER = "demo"
 OPENING_CREDIT = 10 * NANO_PER_USD
 SPOKEN = frozenset({"openai", "groq", "mistral", "cerebras", "nvidia_nim", "gemini", "anthropic"})
-START_PATIENCE_S = 30.0
+PATIENCE_S = 30.0
 LISTEN_PATIENCE_S = 120.0
 LISTEN_POLL_S = 0.1
 
@@ -44,9 +45,11 @@ class Simulator:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         assert process.stdout is not None
-        line = process.stdout.readline()
+        said, _, _ = select.select([process.stdout], [], [], PATIENCE_S)
+        line = process.stdout.readline() if said else ""
         address = line.rsplit(" ", 1)[-1].strip()
         if not address.startswith("http://"):
+            process.kill()
             raise CannotStart(
                 "the simulator did not start; run python -m llmdeal_litellm.simulator to see why"
             )
@@ -62,7 +65,10 @@ class Simulator:
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.terminate()
-        self._process.wait(timeout=START_PATIENCE_S)
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
 
 def welcome_when_listening(settings: Settings, services: Services) -> None:

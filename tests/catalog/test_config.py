@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from published import SHORT_IDS
 
 from llmdeal_litellm.catalog.load import Loaded, load_catalog
 from llmdeal_litellm.catalog.model import Alias, Catalog, Kind, Secret, Wallet
@@ -39,17 +40,6 @@ REFERENCE = [
     ("mistral-embed", "0.10", "0", Kind.EMBEDDING, TIERS, 8192),
 ]
 FRONTIER = ["claude-sonnet-4-6-frontier", "claude-opus-4-7-frontier", "gpt-5.5-frontier"]
-SHORT_IDS = {
-    "llama-70b": "llama-3.3-70b",
-    "llama-8b": "llama-3.1-8b-instant",
-    "gemini-flash": "gemini-2.5-flash",
-    "codestral": "codestral",
-    "qwen-235b": "qwen3-235b-cerebras",
-    "gpt-oss-120b": "gpt-oss-120b",
-    "qwen-coder": "nvidia/qwen3-coder-480b",
-    "nemotron-120b": "nvidia/nemotron-super-120b",
-    "llama-4-maverick": "nvidia/llama-4-maverick",
-}
 LANES = {
     "smart-route-fast": {"llama-3.1-8b", "gemini-2.5-flash"},
     "smart-route": {"llama-3.3-70b"},

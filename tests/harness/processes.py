@@ -32,7 +32,7 @@ def until(condition: Callable[[], Any], *, patience_s: float = 10.0, what: str =
         if found:
             return found
         assert time.monotonic() < deadline, f"waited {patience_s:g} s for {what}"
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # between two looks at the condition, not in the place of one
 
 
 def free_port() -> int:

@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 from answers import PLAIN_ANSWER, assert_refusal, header_names
 from processes import until
+from published import PRO_LISTING
 from world import Customer, World
 
 EMBEDDERS = ["nv-embed-qa", "bge-m3", "mistral-embed"]
@@ -22,34 +23,7 @@ STARTER = [
     *EMBEDDERS,
 ]
 FRONTIER = ["claude-sonnet-4-6-frontier", "claude-opus-4-7-frontier", "gpt-5.5-frontier"]
-PRO = [
-    "llama-70b",
-    "llama-8b",
-    "gemini-flash",
-    "codestral",
-    "qwen-235b",
-    "gpt-oss-120b",
-    "qwen-coder",
-    "nemotron-120b",
-    "llama-4-maverick",
-    "smart-route",
-    "smart-route-fast",
-    "smart-route-large",
-    "smart-route-coder",
-    "llama-3.3-70b",
-    "llama-3.1-8b-instant",
-    "gemini-2.5-flash",
-    "qwen3-235b-cerebras",
-    "nvidia/qwen3-coder-480b",
-    "nvidia/nemotron-super-120b",
-    "nvidia/llama-4-maverick",
-    "nvidia/llama-3.3-70b",
-    "consortium-llama-70b",
-    "consortium-nemotron-120b",
-    "consortium-qwen-coder",
-    "consortium-qwen-235b",
-    *EMBEDDERS,
-]
+PRO = PRO_LISTING
 LISTS = {
     "free-trial": STARTER,
     "starter": STARTER,

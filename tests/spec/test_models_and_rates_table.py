@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from answers import assert_refusal, chunks_of, untouched
+from published import SHORT_IDS
 from world import Customer, World
 
 LANES = {
@@ -47,17 +48,6 @@ LANE_MEMBERS = {
     "smart-route": ("llama-3.3-70b",),
     "smart-route-large": ("nemotron-120b", "qwen3-235b", "gpt-oss-120b"),
     "smart-route-coder": ("qwen3-coder-480b", "codestral"),
-}
-SHORT_IDS = {
-    "llama-70b": "llama-3.3-70b",
-    "llama-8b": "llama-3.1-8b-instant",
-    "gemini-flash": "gemini-2.5-flash",
-    "codestral": "codestral",
-    "qwen-235b": "qwen3-235b-cerebras",
-    "gpt-oss-120b": "gpt-oss-120b",
-    "qwen-coder": "nvidia/qwen3-coder-480b",
-    "nemotron-120b": "nvidia/nemotron-super-120b",
-    "llama-4-maverick": "nvidia/llama-4-maverick",
 }
 
 
