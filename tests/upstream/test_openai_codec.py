@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -190,6 +191,19 @@ def test_what_is_no_answer_is_broken(what: str) -> None:
     """Nothing is made up for what an upstream did not say."""
     with pytest.raises(BrokenAnswer):
         plan_of({}).answer(BROKEN[what])
+
+
+class Forgetful(AsItIs):
+    """A map that drops everything."""
+
+    def translate(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
+        """Nothing is left."""
+        return {}
+
+
+def test_an_output_limit_is_sent_though_the_map_drops_it() -> None:
+    """What a hold pays for bounds every request, whatever LiteLLM knows of the provider."""
+    assert sent(plan_of({}, takes=Forgetful()).call(77))["max_tokens"] == 77
 
 
 def test_a_lone_surrogate_does_not_lose_the_answer() -> None:

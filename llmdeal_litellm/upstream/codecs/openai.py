@@ -123,12 +123,14 @@ class OpenAiPlan:
     def call(self, output_limit: int) -> UpstreamCall:
         """See `ChatPlan.call`."""
         deployment = self._member.deployment
-        limit = {self._limit_name: min(output_limit, self._member.max_output_tokens)}
+        limit: dict[str, object] = {self._limit_name: min(output_limit, self._member.max_output_tokens)}
+        # A map that knows no limit would drop it, and nothing may go upstream that the hold does not bound.
+        limit = self._parameters.translate(deployment.model, limit) or limit
         body: dict[str, object] = {
             "model": deployment.model,
             "messages": [render_message(m, deployment.provider) for m in self._request.messages],
             **self._translated,
-            **self._parameters.translate(deployment.model, limit),
+            **limit,
         }
         if self._request.stream and not self.whole:
             body["stream"] = True
