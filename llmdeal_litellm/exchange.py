@@ -76,7 +76,7 @@ class Exchange:
         """Access, candidates and hold for a chat completion; returns the candidate to call.
 
         Raises the refusals of these steps, in this order: 404, 403, 400, 503, 429, 402. `body_bytes`
-        decides where tokens are counted.
+        decides where tokens are counted and the request is translated.
         """
         alias = self._access(request.model)
         access.require_chat(alias, request.model)
@@ -89,7 +89,10 @@ class Exchange:
         )
         expected_output = bands(count.preview, request.output_limit).expected
         members = cheapest_first(alias, own_input=count.own, expected_output=expected_output)
-        candidate = self._first(members, lambda member: self.services.upstreams.plan(request, member))
+        candidate = await self.services.off_loop(
+            body_bytes,
+            lambda: self._first(members, lambda member: self.services.upstreams.plan(request, member)),
+        )
         ceiling = candidate.member.max_output_tokens
         limit = min(request.output_limit or self.catalog.default_output_tokens, ceiling)
         caller_limit = None if request.output_limit is None else limit

@@ -24,7 +24,7 @@ from llmdeal_litellm.services import Services
 from llmdeal_litellm.settings import Settings
 from llmdeal_litellm.upstream.calls import Upstreams
 from llmdeal_litellm.upstream.codecs.litellm import UnknownProvider, default_api_base, parameter_maps
-from llmdeal_litellm.upstream.codecs.openai import OpenAiCodec
+from llmdeal_litellm.upstream.codecs.table import NATIVE_ADDRESSES, address_problem, codecs
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap
 from llmdeal_litellm.upstream.transport import Transport
 
@@ -50,13 +50,13 @@ class Gateway:
         )
         encoding = tiktoken.get_encoding("cl100k_base")
         catalog = with_addresses(catalog)
-        codec = OpenAiCodec(_parameter_maps(catalog))
+        spoken = codecs(_parameter_maps(catalog))
         self.services = Services(
             catalog=catalog,
             rates_table=RatesTable(catalog),
             ledger=self._ledger,
             callers=self._callers,
-            upstreams=Upstreams(self._transport, codec, catalog.deadlines),
+            upstreams=Upstreams(self._transport, spoken, catalog.deadlines),
             count=lambda text: len(encoding.encode_ordinary(text)),
             decode=encoding.decode,
             key_pepper=settings.key_pepper,
@@ -121,11 +121,14 @@ def prepare_store(settings: Settings) -> sqlite3.Connection:
 
 
 def with_addresses(catalog: Catalog) -> Catalog:
-    """The catalog with LiteLLM's address for each deployment that gives none. Raises CannotStart."""
+    """The catalog with the provider's address for each deployment that gives none. Raises CannotStart."""
     found: dict[str, Deployment] = {}
     for deployment in catalog.deployments():
+        problem = address_problem(deployment)
+        if problem is not None:
+            raise CannotStart(f"deployment '{deployment.id}': {problem}")
         if deployment.api_base is None:
-            address = default_api_base(deployment)
+            address = NATIVE_ADDRESSES.get(deployment.provider) or default_api_base(deployment)
             if address is None:
                 raise CannotStart(f"deployment '{deployment.id}' needs litellm_params.api_base")
             found[deployment.id] = replace(deployment, api_base=address)

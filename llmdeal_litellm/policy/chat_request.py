@@ -26,6 +26,7 @@ REFUSED_NAMES = (
 )
 NUMBER_FIELDS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+"""From no effort to the highest."""
 TOOL_CHOICES = ("auto", "none", "required")
 
 

@@ -53,10 +53,10 @@ def read_claim(usage: object) -> Claim:
         return NO_CLAIM
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     return Claim(
-        input=_count(usage.get("prompt_tokens")),
-        output=_count(usage.get("completion_tokens")),
-        reasoning=_count(completion.get("reasoning_tokens")) or 0 if isinstance(completion, dict) else 0,
-        cached=_count(prompt.get("cached_tokens")) or 0 if isinstance(prompt, dict) else 0,
+        input=read_count(usage.get("prompt_tokens")),
+        output=read_count(usage.get("completion_tokens")),
+        reasoning=read_count(completion.get("reasoning_tokens")) or 0 if isinstance(completion, dict) else 0,
+        cached=read_count(prompt.get("cached_tokens")) or 0 if isinstance(prompt, dict) else 0,
     )
 
 
@@ -111,8 +111,8 @@ def _plausible(claim: Claim, own_visible: int, own_reasoning: int) -> bool:
     return compared <= 2 * visible and visible <= 2 * compared + OUTPUT_CLAIM_SLACK_TOKENS
 
 
-def _count(value: object) -> int | None:
-    """An integer from 0 within ±2^53, or None."""
+def read_count(value: object) -> int | None:
+    """An integer from 0 within ±2^53, or None: what counts as a number in an upstream's claim."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= JSON_NUMBER_MAX:
         return value
     return None

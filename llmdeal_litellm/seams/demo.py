@@ -19,6 +19,7 @@ from llmdeal_litellm.money import NANO_PER_USD, usd_text
 from llmdeal_litellm.seams import server
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.settings import Settings
+from llmdeal_litellm.upstream.codecs.table import NATIVE_ADDRESSES
 
 ACCOUNT_NAME = "demo"
 ACCOUNT_TIER = "demo"
@@ -58,7 +59,9 @@ class Simulator:
     def in_place_of(self, deployment: Deployment) -> Deployment:
         """The deployment, served here: same provider's manners, our address, a key that is none."""
         provider = deployment.provider if deployment.provider in SPOKEN else "generic"
-        return replace(deployment, api_base=f"{self._address}/{provider}/v1", api_key=Secret("simulated"))
+        version = "" if provider in NATIVE_ADDRESSES else "/v1"
+        address = f"{self._address}/{provider}{version}"
+        return replace(deployment, api_base=address, api_key=Secret("simulated"))
 
     def stop(self) -> None:
         """End it and wait for it."""

@@ -4,13 +4,24 @@ HOST is 127.0.0.1 and PORT a free one unless given. Prints one line to stdout on
 `simulator listening on http://HOST:PORT`. SIGTERM and SIGINT end it with code 0; with `--exit-with-stdin` so
 does the end of its standard input, so that it dies with its parent.
 
-Providers: openai, groq, mistral, cerebras, nvidia_nim, gemini, anthropic, generic. Any Bearer key is taken.
-A model name ending in `-ctxN` has a window of N tokens; `say N words` in the last user text answers N words.
+Providers, each under /{provider}/, any key is taken:
+  openai, groq, mistral, cerebras, nvidia_nim, generic
+             POST v1/chat/completions and v1/embeddings, `Authorization: Bearer KEY`
+  anthropic  POST v1/messages, `x-api-key: KEY` and `anthropic-version`
+  gemini     POST v1beta/models/{model}:METHOD with `x-goog-api-key: KEY` or ?key=KEY; METHOD is one of
+             generateContent, streamGenerateContent (a JSON array, or events with ?alt=sse), embedContent,
+             batchEmbedContents
+Anything else is a 404 in the provider's shape.
+
+What the last user text says decides the answer: `say N words` has N words; the name of a tool, `weather` or
+`call` has tool calls. On the two native wires `refuse this` has a refusal, and on Gemini's
+`block this prompt` no candidate. A model name ending in `-ctxN` has a window of N tokens.
 
 Control surface, all JSON:
   GET    /control/requests?last=N&since=SEQ
              {"count": n, "requests": [{"seq", "time", "method", "path", "query", "provider",
-             "headers": [[name, value], ...], "body"}]}, oldest first: the last 2,000, at most 64 MiB of them
+             "headers": [[name, value], ...], "body", "sha256"}]}, oldest first: the last 2,000, at most
+             64 MiB of them; `body` is parsed where it is JSON, `sha256` is of its bytes, in hexadecimal
   DELETE /control/requests
              forgets them; the count goes on
   GET    /control/count | /control/waiting | /control/open | /control/hangups
@@ -33,13 +44,14 @@ Control surface, all JSON:
              scripts, barrier, records and hang-ups, all at once
 
 Behaviours:
-  usage              the given `usage` verbatim, sent whether asked for or not
+  usage              the given `usage` verbatim, sent whether asked for or not, where the provider has it:
+                     Anthropic's message_start and message_delta, every chunk of Gemini's (`usageMetadata`)
   usage_everywhere   the given `usage` in every event of a stream; plain: as `usage`
   no_usage           no usage anywhere
   cut                TCP connection closed after `after_chunks` events of a stream (4; with 0 not even headers
                      are sent), or in the middle of a plain body
-  clean_end          a stream that ends without finish reason and [DONE], after all content or `after_chunks`
-                     events; plain: finish_reason null
+  clean_end          a stream that ends without finish reason and last event, after all content or
+                     `after_chunks` events; plain: finish_reason null, or none on Gemini
   empty              finish_reason stop, no content, zero usage; embeddings: no data
   status             `status` and `headers`, with the provider's error shape around canary texts
   hang               no answer until the client leaves, at most 120 s; a stream may send `after_chunks` first
@@ -47,7 +59,9 @@ Behaviours:
   length             finish_reason length at the request's output limit, or at 64 tokens
   html               200 with an HTML page
   error_200          200 with an error object; on a stream as an event, after `after_chunks` events (0)
-  canary_everywhere  a `canary-` text of its own in each id, unknown field, header, cookie, comment and event
+  canary_everywhere  a `canary-` text, with its path in it, for each text of an answer that is neither the
+                     model's own nor needed to decode the rest; more in unknown fields of every object,
+                     unknown blocks and events, headers, cookies, comments, event names and a trailer
 """
 
 import argparse

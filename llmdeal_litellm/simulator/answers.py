@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from llmdeal_litellm.simulator import models, tokens
+from llmdeal_litellm.simulator import tokens
 from llmdeal_litellm.simulator.schema_instance import instance
 
 QUOTE_CHARS_MAX = 80
@@ -50,19 +50,34 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     finish_reason: str = "stop"
+    stop_string: str | None = None
+    """The stop string that ended it."""
     prompt_tokens: int
     completion_tokens: int
     """Everything generated, reasoning included."""
     reasoning_tokens: int = 0
 
+    def instead(self, text: str, finish_reason: str) -> "Answer":
+        """Another answer to the same prompt, for a reason of its own and without a thought."""
+        return Answer(
+            content=text,
+            finish_reason=finish_reason,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=tokens.count(text),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
-    """A parsed chat body, with the few derived values that several modules read."""
+    """A chat body in its neutral form, which is OpenAI's, with the derived values that modules share."""
 
     provider: str
     body: dict[str, Any]
     prompt_tokens: int
+    thinks: bool
+    """The model thinks before it answers."""
+    shows_thoughts: bool
+    """What it thinks is in the answer. OpenAI's wire has its own rules for that."""
     seed: str = field(default="")
     """64 hex characters, a hash of the body: the source of every deterministic id."""
 
@@ -91,11 +106,18 @@ class ChatRequest:
         return min(numbers) if numbers else None
 
 
-def parse(provider: str, body: dict[str, Any]) -> ChatRequest:
+def parse(provider: str, body: dict[str, Any], *, thinks: bool, shows_thoughts: bool = True) -> ChatRequest:
     """The request, its input counted and hashed; streamed or not, the same question has the same answer."""
     asked = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
     seed = hashlib.sha256(provider.encode() + orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return ChatRequest(provider=provider, body=body, prompt_tokens=tokens.prompt_tokens(body), seed=seed)
+    return ChatRequest(
+        provider=provider,
+        body=body,
+        prompt_tokens=tokens.prompt_tokens(body),
+        thinks=thinks,
+        shows_thoughts=shows_thoughts,
+        seed=seed,
+    )
 
 
 def text_of(content: Any) -> str:
@@ -118,23 +140,30 @@ def last_user_text(messages: list[dict[str, Any]]) -> str:
     return next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), "")
 
 
+def asks_to(request: ChatRequest, phrase: str) -> bool:
+    """Whether the newest user text has these words."""
+    return phrase in last_user_text(request.messages).lower()
+
+
 def compose(request: ChatRequest, *, force_length: bool = False) -> Answer:
     """The whole answer, cut at stop strings and at the output limit."""
     limit = request.limit_tokens
     if force_length and limit is None:
         limit = FORCED_LENGTH_TOKENS
     calls = () if force_length else _tool_calls(request)
-    reasoning = _reasoning(request)
+    reasoning = _REASONING if request.thinks else ""
     if calls:
         return _limited_calls(request, calls, reasoning, limit)
     text = _text(request)
     if force_length:
         text = " ".join(_words(min(limit or 0, SAY_WORDS_MAX) + 1, request.seed))
-    text = _stopped(text, request.body.get("stop"))
-    return _limited_text(request, text, reasoning, limit)
+    text, stop_string = _stopped(text, request.body.get("stop"))
+    return _limited_text(request, text, reasoning, limit, stop_string)
 
 
-def _limited_text(request: ChatRequest, text: str, reasoning: str, limit: int | None) -> Answer:
+def _limited_text(
+    request: ChatRequest, text: str, reasoning: str, limit: int | None, stop_string: str | None
+) -> Answer:
     budget = limit if limit is not None else 10**9
     thought = tokens.truncate(reasoning, budget)
     thought_tokens = min(tokens.count(thought), budget)
@@ -146,6 +175,7 @@ def _limited_text(request: ChatRequest, text: str, reasoning: str, limit: int | 
         content=said,
         reasoning=thought,
         finish_reason="length" if cut else "stop",
+        stop_string=None if cut else stop_string,
         prompt_tokens=request.prompt_tokens,
         completion_tokens=total,
         reasoning_tokens=thought_tokens,
@@ -186,13 +216,6 @@ def _limited_calls(
     )
 
 
-def _reasoning(request: ChatRequest) -> str:
-    effort = request.body.get("reasoning_effort")
-    if not models.reasons(request.model) or effort in ("none", "minimal"):
-        return ""
-    return _REASONING
-
-
 def _text(request: ChatRequest) -> str:
     schema = _json_schema(request)
     if schema is not None:
@@ -224,9 +247,9 @@ def _tool_results(messages: list[dict[str, Any]]) -> list[str]:
 
 
 def _json_schema(request: ChatRequest) -> Any:
-    """The schema the text must fit, or None. Anthropic's compatible endpoint ignores `response_format`."""
+    """The schema the text must fit, or None."""
     wanted = request.body.get("response_format")
-    if request.provider == "anthropic" or not isinstance(wanted, dict):
+    if not isinstance(wanted, dict):
         return None
     if wanted.get("type") == "json_schema" and isinstance(wanted.get("json_schema"), dict):
         return wanted["json_schema"].get("schema") or {"type": "object"}
@@ -240,10 +263,14 @@ def _words(number: int, seed: str) -> Iterator[str]:
     return (_WORDS[(start + i) % len(_WORDS)] for i in range(number))
 
 
-def _stopped(text: str, stop: Any) -> str:
+def _stopped(text: str, stop: Any) -> tuple[str, str | None]:
+    """The text up to the first stop string in it, and that string."""
     strings = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
-    places = [text.find(s) for s in strings if isinstance(s, str) and s]
-    return text[: min((p for p in places if p >= 0), default=len(text))]
+    places = [(text.find(s), s) for s in strings if isinstance(s, str) and s and s in text]
+    if not places:
+        return text, None
+    place, found = min(places, key=lambda one: one[0])
+    return text[:place], found
 
 
 def _tool_calls(request: ChatRequest) -> tuple[ToolCall, ...]:

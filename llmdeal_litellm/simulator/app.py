@@ -1,39 +1,32 @@
 """The simulator's HTTP application: provider paths, the control surface, and one request's way through.
 
-Provider paths: `POST /{provider}/v1/chat/completions` and `POST /{provider}/v1/embeddings`. A request is
-recorded, waits at the barrier if it is closed, then is checked (key, JSON, refusal table, window), and
-answered, or what a script says is done instead. A refused request does not use up a script.
+Provider paths start with `/{provider}/`; what follows is the wire's. A request is recorded, waits at the
+barrier if it is closed, then is checked (key, JSON, refusal table, window), and answered, or what a script
+says is done instead. A refused request does not use up a script.
 """
 
 import asyncio
+import hashlib
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
 
-from llmdeal_litellm.simulator import (
-    answers,
-    control,
-    delivery,
-    embeddings,
-    errors,
-    models,
-    plain,
-    refusals,
-    stream,
-)
+from llmdeal_litellm.simulator import answers, control, delivery, errors, models
 from llmdeal_litellm.simulator.control import STATE, State
-from llmdeal_litellm.simulator.providers import EMBEDDERS, PROVIDERS
+from llmdeal_litellm.simulator.providers import PROVIDERS
 from llmdeal_litellm.simulator.scripts import Script
-from llmdeal_litellm.simulator.usage import chat_usage
+from llmdeal_litellm.simulator.wires import wire_of
+from llmdeal_litellm.simulator.wires.wire import HONEST, Call, Told, Wire
 
 Json = dict[str, Any]
+Made = TypeVar("Made")
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 OFF_LOOP_BYTES = 32 * 1024
 """Counting the tokens of a longer body would hold up the other requests, so it goes to a thread."""
-ENDPOINTS = {"chat/completions": "chat", "embeddings": "embeddings"}
 
 
 def build() -> web.Application:
@@ -74,9 +67,7 @@ async def _provider(request: web.Request) -> web.StreamResponse:
 async def _serve(request: web.Request, state: State) -> web.StreamResponse:
     first, _, rest = request.path.lstrip("/").partition("/")
     provider = first if first in PROVIDERS else "generic"
-    endpoint = (
-        ENDPOINTS.get(rest.removeprefix("v1/")) if rest.startswith("v1/") and first in PROVIDERS else None
-    )
+    wire = wire_of(provider)
     try:
         raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -85,36 +76,23 @@ async def _serve(request: web.Request, state: State) -> web.StreamResponse:
         )
     body = _json(raw)
     _record(request, state, first, raw, body)
-    if endpoint is None or (endpoint == "embeddings" and provider not in EMBEDDERS):
-        failed = errors.not_found(provider, request.method, "/" + rest)
-        return await delivery.send_failure(request, provider, failed)
-    if request.method != "POST":
-        failed = errors.failure(provider, 405, f"Not allowed to {request.method} on /{rest}")
-        return await delivery.send_failure(request, provider, failed)
+    found: Call | errors.Failure = errors.not_found(provider, request.method, "/" + rest)
+    if first in PROVIDERS:
+        found = wire.find(provider, request.method, rest, request.query)
+    if isinstance(found, errors.Failure):
+        return await delivery.send_failure(request, provider, found)
     await state.pass_barrier()
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
-        return await delivery.send_failure(request, provider, errors.unauthorized(provider))
-    if not isinstance(body, dict):
-        failed = errors.failure(provider, 400, "We could not parse the JSON body of your request.")
+    failed = wire.admit(provider, request.headers, request.query)
+    if failed is None and not isinstance(body, dict):
+        failed = errors.bad_json(provider)
+    if failed is not None:
         return await delivery.send_failure(request, provider, failed)
     try:
-        return await _answer(request, state, provider, endpoint, body, len(raw))
+        return await _Exchange(request, state, provider, wire, found, len(raw)).answer(body)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         # A field of a shape nobody foresaw (a number for a list) is the caller's mistake for real ones too.
         failed = errors.failure(provider, 400, f"Invalid body: {type(error).__name__}: {error}")
         return await delivery.send_failure(request, provider, failed)
-
-
-async def _answer(
-    request: web.Request, state: State, provider: str, endpoint: str, body: Json, size_bytes: int
-) -> web.StreamResponse:
-    refused = refusals.refuse(provider, endpoint, body)
-    if refused is not None:
-        return await delivery.send_failure(request, provider, refused)
-    if endpoint == "chat":
-        return await _chat(request, state, provider, body, size_bytes)
-    return await _embeddings(request, state, provider, body, size_bytes)
 
 
 def _json(raw: bytes) -> Any:
@@ -134,93 +112,102 @@ def _record(request: web.Request, state: State, provider: str, raw: bytes, body:
         "provider": provider,
         "headers": pairs,
         "body": shown,
+        "sha256": hashlib.sha256(raw).hexdigest(),
     }
     state.record(entry, len(raw) + sum(len(name) + len(value) for name, value in pairs))
 
 
-async def _chat(
-    request: web.Request, state: State, provider: str, body: Json, size_bytes: int
-) -> web.StreamResponse:
-    off_loop = size_bytes > OFF_LOOP_BYTES
-    parsed = (
-        await asyncio.to_thread(answers.parse, provider, body) if off_loop else answers.parse(provider, body)
-    )
-    too_long = errors.context_too_long(
-        provider,
-        prompt_tokens=parsed.prompt_tokens,
-        window_tokens=models.window_tokens(parsed.model),
-        output_tokens=parsed.limit_tokens or 0,
-    )
-    if too_long is not None:
-        return await delivery.send_failure(request, provider, too_long)
-    script = state.scripts.take(provider, "chat", parsed.model)
-    instead = await _instead_of_answer(request, provider, script, streams=parsed.streams)
-    if instead is not None:
-        return instead
+class _Exchange:
+    """One admitted request of one provider."""
+
+    def __init__(
+        self, request: web.Request, state: State, provider: str, wire: Wire, call: Call, size_bytes: int
+    ) -> None:
+        self.request = request
+        self.state = state
+        self.provider = provider
+        self.wire = wire
+        self.call = call
+        self.size_bytes = size_bytes
+
+    async def answer(self, given: Json) -> web.StreamResponse:
+        """Refuse, or answer what was asked."""
+        body = self.wire.read(self.call, given)
+        refused = self.wire.refuse(self.provider, self.call, self.request.headers, body)
+        if refused is not None:
+            return await delivery.send_failure(self.request, self.provider, refused)
+        return await (self._chat(body) if self.call.endpoint == "chat" else self._embeddings(body))
+
+    async def _chat(self, body: Json) -> web.StreamResponse:
+        parsed = await self._made(lambda: self.wire.parse(self.provider, self.call, body))
+        too_long = errors.context_too_long(
+            self.provider,
+            prompt_tokens=parsed.prompt_tokens,
+            window_tokens=models.window_tokens(parsed.model),
+            output_tokens=parsed.limit_tokens or 0,
+        )
+        if too_long is not None:
+            return await delivery.send_failure(self.request, self.provider, too_long)
+        script = self.state.scripts.take(self.provider, "chat", parsed.model)
+        instead = await self._instead_of_answer(script, streams=parsed.streams)
+        if instead is not None:
+            return instead
+        behaviour = script.behaviour if script else ""
+        answer = self.wire.compose(parsed, force_length=behaviour == "length")
+        if behaviour == "empty":
+            answer = answers.Answer(content="", prompt_tokens=0, completion_tokens=0)
+        told = _told(script)
+        if parsed.streams:
+            made = self.wire.stream(self.call, parsed, answer, told)
+            return await delivery.send_stream(self.request, self.provider, parsed.model, made, script)
+        whole = self.wire.plain(parsed, answer, told)
+        return await delivery.send_json(self.request, self.provider, whole, script)
+
+    async def _embeddings(self, body: Json) -> web.StreamResponse:
+        script = self.state.scripts.take(self.provider, "embeddings", str(body["model"]))
+        instead = await self._instead_of_answer(script, streams=False)
+        if instead is not None:
+            return instead
+        made = await self._made(lambda: self.wire.embed(self.provider, self.call, body, _told(script)))
+        if isinstance(made, errors.Failure):
+            return await delivery.send_failure(self.request, self.provider, made)
+        return await delivery.send_json(self.request, self.provider, made, script)
+
+    async def _made(self, make: Callable[[], Made]) -> Made:
+        """What `make` returns, made in a thread where the body is long."""
+        return await asyncio.to_thread(make) if self.size_bytes > OFF_LOOP_BYTES else make()
+
+    async def _instead_of_answer(self, script: Script | None, *, streams: bool) -> web.StreamResponse | None:
+        """What a script sends in place of any answer, or None when an answer follows."""
+        if script is None:
+            return None
+        match script.behaviour:
+            case "status":
+                failed = errors.scripted(self.provider, script.status)
+                return await delivery.send_failure(self.request, self.provider, failed, script)
+            case "html":
+                made = delivery.header_set(self.provider, "", script, "text/html; charset=utf-8")
+                return web.Response(body=delivery.HTML, headers=made)
+            case "error_200" if not streams:
+                body = errors.scripted(self.provider, script.status).body
+                failed = errors.Failure(status=200, body=body)
+                return await delivery.send_failure(self.request, self.provider, failed, script)
+            case "hang" if not streams or not script.after_chunks:
+                await delivery.hang(self.request)
+        return None
+
+
+def _told(script: Script | None) -> Told:
+    """What the script tells about the frame of an answer."""
     behaviour = script.behaviour if script else ""
-    answer = answers.compose(parsed, force_length=behaviour == "length")
-    if behaviour == "empty":
-        answer = answers.Answer(content="", prompt_tokens=0, completion_tokens=0)
-    usage: Any = chat_usage(parsed, answer)
+    usage: Any = HONEST
     if script and behaviour in ("usage", "usage_everywhere"):
         usage = script.usage
-    if behaviour == "no_usage":
-        usage = None
-    created = int(time.time())
-    if parsed.streams:
-        made = stream.chunks(parsed, answer, usage=usage, force_usage=behaviour == "usage", created=created)
-        if behaviour == "usage_everywhere":
-            for chunk in (*made.head, *made.tail):
-                chunk["usage"] = usage
-        return await delivery.send_stream(request, provider, parsed.model, made, script)
-    whole = plain.completion(parsed, answer, usage=usage, created=created)
-    if behaviour == "clean_end":
-        whole["choices"][0]["finish_reason"] = None
-    return await delivery.send_json(request, provider, whole, script)
-
-
-async def _embeddings(
-    request: web.Request, state: State, provider: str, body: Json, size_bytes: int
-) -> web.StreamResponse:
-    script = state.scripts.take(provider, "embeddings", str(body["model"]))
-    instead = await _instead_of_answer(request, provider, script, streams=False)
-    if instead is not None:
-        return instead
-    behaviour = script.behaviour if script else ""
-    arguments: Json = {
-        "usage": script.usage if script and behaviour == "usage" else None,
-        "no_usage": behaviour == "no_usage",
-    }
-    if size_bytes > OFF_LOOP_BYTES:
-        made = await asyncio.to_thread(embeddings.answer, provider, body, **arguments)
-    else:
-        made = embeddings.answer(provider, body, **arguments)
-    if isinstance(made, errors.Failure):
-        return await delivery.send_failure(request, provider, made)
-    if behaviour == "empty":
-        made |= {"data": [], "usage": {"prompt_tokens": 0, "total_tokens": 0}}
-    return await delivery.send_json(request, provider, made, script)
-
-
-async def _instead_of_answer(
-    request: web.Request, provider: str, script: Script | None, *, streams: bool
-) -> web.StreamResponse | None:
-    """What a script sends in place of any answer, or None when an answer follows."""
-    if script is None:
-        return None
-    match script.behaviour:
-        case "status":
-            return await delivery.send_failure(
-                request, provider, errors.scripted(provider, script.status), script
-            )
-        case "html":
-            made = delivery.header_set(provider, "", script, "text/html; charset=utf-8")
-            return web.Response(body=delivery.HTML, headers=made)
-        case "error_200" if not streams:
-            failed = errors.scripted(provider, script.status)
-            return await delivery.send_failure(
-                request, provider, errors.Failure(status=200, body=failed.body), script
-            )
-        case "hang" if not streams or not script.after_chunks:
-            await delivery.hang(request)
-    return None
+    return Told(
+        created=int(time.time()),
+        usage=None if behaviour == "no_usage" else usage,
+        unasked=behaviour == "usage",
+        everywhere=behaviour == "usage_everywhere",
+        unfinished=behaviour == "clean_end",
+        empty=behaviour == "empty",
+    )

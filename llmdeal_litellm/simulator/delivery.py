@@ -9,9 +9,11 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from llmdeal_litellm.simulator import canary, errors
+from llmdeal_litellm.simulator.events import ArrayFraming, Chunks
 from llmdeal_litellm.simulator.providers import headers
 from llmdeal_litellm.simulator.scripts import DEFAULT_AFTER_CHUNKS, HANG_S, Script
-from llmdeal_litellm.simulator.stream import DONE, Chunks, frame
+
+Json = dict[str, Any]
 
 HTML = (
     b"<!DOCTYPE html><html><head><title>canary-html-title</title></head>"
@@ -45,12 +47,12 @@ async def send_failure(
 
 
 async def send_json(
-    request: web.Request, provider: str, body: dict[str, Any], script: Script | None
+    request: web.Request, provider: str, body: Json, script: Script | None
 ) -> web.StreamResponse:
     """A whole answer as JSON."""
     made = header_set(provider, str(body.get("model", "")), script, "application/json")
     if script and script.behaviour == "canary_everywhere":
-        canary.body(body)
+        body = canary.Canaries().body(body)
     data = orjson.dumps(body)
     if script and script.behaviour == "slow":
         await asyncio.sleep(script.delay_ms / 1000)
@@ -67,10 +69,9 @@ async def send_stream(
     request: web.Request, provider: str, model: str, made: Chunks, script: Script | None
 ) -> web.StreamResponse:
     """A streamed answer; each event is a write of its own."""
-    response = web.StreamResponse(
-        headers=header_set(provider, model, script, "text/event-stream; charset=utf-8")
-    )
     behaviour = script.behaviour if script else ""
+    kind = Trailed if behaviour == "canary_everywhere" else web.StreamResponse
+    response = kind(headers=header_set(provider, model, script, made.framing.content_type))
     pause_s = script.delay_ms / 1000 if script and behaviour == "slow" else 0.0
     frames = _frames(provider, made, script)
     if behaviour == "cut" and not frames:
@@ -92,27 +93,54 @@ def _frames(provider: str, made: Chunks, script: Script | None) -> Sequence[byte
     """The events of a stream as bytes, as many as the script lets through."""
     behaviour = script.behaviour if script else ""
     after = script.after_chunks if script else None
-    head = [*made.head]
+    framing = made.framing
+    whole = [*made.head, *made.tail]
     match behaviour:
         case "cut":
-            return [frame(c) for c in head[: DEFAULT_AFTER_CHUNKS if after is None else after]]
+            most = DEFAULT_AFTER_CHUNKS if after is None else after
+            return framing.frames(made.head[:most], ended=False)
         case "hang":
-            return [frame(c) for c in head[:after]]
+            return framing.frames(made.head[:after], ended=False)
         case "clean_end":
-            return [frame(c) for c in (head if after is None else head[:after])]
+            return framing.frames(made.head if after is None else made.head[:after], ended=True)
         case "error_200":
-            status = script.status if script else 500
-            failed = frame_of_failure(errors.scripted(provider, status))
-            return [*(frame(c) for c in head[: after or 0]), failed]
+            failed = errors.scripted(provider, script.status if script else 500)
+            return framing.frames([*made.head[: after or 0], failed.body], ended=True)
         case "canary_everywhere":
-            marked = [canary.frame(frame(canary.body(c))) for c in (*head, *made.tail)]
-            return [*marked, b": canary-sse-comment-last\n\n", DONE]
-    return [*(frame(c) for c in (*head, *made.tail)), DONE]
+            return _canary_frames(made)
+    return [*framing.frames(whole, ended=True), *framing.done]
 
 
-def frame_of_failure(failed: errors.Failure) -> bytes:
-    """An error as one event of a stream."""
-    return b"data: " + orjson.dumps(failed.body) + b"\n\n"
+def _canary_frames(made: Chunks) -> Sequence[bytes]:
+    """All events with all marks; a JSON array has no place for comments."""
+    frames = made.framing.frames(canary.events([*made.head, *made.tail]), ended=True)
+    if not isinstance(made.framing, ArrayFraming):
+        frames = [*(canary.frame(one) for one in frames), canary.COMMENT]
+    return [*frames, *made.framing.done]
+
+
+class Trailed(web.StreamResponse):
+    """A chunked body with a trailer section. aiohttp writes none, so this one does its own chunking."""
+
+    # What keeps aiohttp from chunking by itself, as it does not for its websockets.
+    _length_check = False
+
+    def __init__(self, *, headers: CIMultiDict[str]) -> None:
+        super().__init__(headers=headers)
+        self.headers[hdrs.TRANSFER_ENCODING] = "chunked"
+        self.headers[hdrs.TRAILER] = canary.TRAILER[0]
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """One chunk; an empty one would be the end."""
+        if data:
+            await super().write(b"%x\r\n%b\r\n" % (len(data), bytes(data)))
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """The last chunk and the trailer; aiohttp asks once more at the end of the exchange."""
+        if self.prepared and self._req is not None:
+            await self.write(data)
+            await super().write(b"0\r\n%b: %b\r\n\r\n" % tuple(text.encode() for text in canary.TRAILER))
+        await super().write_eof()
 
 
 async def hang(request: web.Request) -> None:

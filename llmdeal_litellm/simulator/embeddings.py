@@ -24,6 +24,11 @@ DIMENSIONS = (
 """(part of the model's name, length of its vectors); nv-embedqa, bge-m3, mistral-embed: the default."""
 
 
+def full_length(model: str) -> int:
+    """The length of a model's vectors where the request does not shorten them."""
+    return next((length for part, length in DIMENSIONS if part in model), DEFAULT_DIMENSIONS)
+
+
 def vector(text: str, dimensions: int) -> "array.array[float]":
     """A unit vector of `dimensions` float32, out of a hash of the text."""
     raw = array.array("h", hashlib.shake_256(text.encode()).digest(2 * dimensions))
@@ -78,7 +83,7 @@ def answer(provider: str, body: Json, *, usage: Any = None, no_usage: bool = Fal
     if too_long is not None and not cut:
         return too_long
     wanted = body.get("dimensions") or body.get("output_dimension")
-    known = next((length for part, length in DIMENSIONS if part in model), DEFAULT_DIMENSIONS)
+    known = full_length(model)
     length = min(wanted, known) if isinstance(wanted, int) and wanted > 0 else known
     as_base64 = body.get("encoding_format") == "base64"
     data = []

@@ -2,11 +2,12 @@
 
 Sources: console.groq.com/docs/errors; docs.mistral.ai/api (HTTPValidationError) and the Kong gateway in
 front of it; inference-docs.cerebras.ai/support/error; docs.api.nvidia.com/nim/reference (problem details,
-and vLLM's ErrorResponse); ai.google.dev/gemini-api/docs/troubleshooting (google.rpc.Status, in a list on the
-compatible endpoint); platform.claude.com/docs/en/api/errors;
+and vLLM's ErrorResponse); ai.google.dev/gemini-api/docs/troubleshooting (google.rpc.Status);
+platform.claude.com/docs/en/api/errors;
 developers.openai.com/api/docs/guides/error-codes.
 """
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,17 @@ _TYPES = {
     429: "rate_limit_error",
     500: "server_error",
     503: "overloaded_error",
+}
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
 _RPC = {
     400: "INVALID_ARGUMENT",
@@ -93,16 +105,26 @@ def failure(
             if status in (401, 403, 404, 429) or status >= 500:
                 body = {"status": status, "title": _TITLES.get(status, "Error"), "detail": message}
         case "gemini":
-            body = [{"error": {"code": status, "message": message, "status": _RPC.get(status, "UNKNOWN")}}]
+            body = {"error": {"code": status, "message": message, "status": _RPC.get(status, "UNKNOWN")}}
         case "anthropic":
-            body = {"error": {"code": shown, "message": message, "type": shown, "param": None}}
+            error = {"type": kind or _ANTHROPIC_TYPES.get(status, "api_error"), "message": message}
+            body = {"type": "error", "error": error, "request_id": f"req_011{secrets.token_hex(10)}"}
         case _:
             body = {"error": {"message": message, "type": shown, "param": param, "code": code}}
     return Failure(status=status, body=body)
 
 
+def bad_json(provider: str) -> Failure:
+    """A body that is no JSON object."""
+    texts = {
+        "gemini": "Invalid JSON payload received. Expected an object.",
+        "anthropic": "The request body is not valid JSON: expected an object",
+    }
+    return failure(provider, 400, texts.get(provider, "We could not parse the JSON body of your request."))
+
+
 def unauthorized(provider: str) -> Failure:
-    """No Bearer key."""
+    """No key, or not where the provider looks for it."""
     match provider:
         case "groq":
             return failure(
@@ -122,7 +144,11 @@ def unauthorized(provider: str) -> Failure:
         case "nvidia_nim":
             return failure(provider, 401, "Header of type `authorization` was missing")
         case "gemini":
-            return failure(provider, 401, "Missing or invalid Authorization header.")
+            return failure(
+                provider,
+                403,
+                "Callers without an established identity may not use this method. Send an API key.",
+            )
         case "anthropic":
             return failure(provider, 401, "x-api-key header is required")
         case _:
@@ -158,7 +184,7 @@ def not_found(provider: str, method: str, path: str) -> Failure:
                 provider, 404, "Function '00000000-simulated': Not found for account 'simulated-account'"
             )
         case "gemini":
-            return failure(provider, 404, f"Requested entity was not found: {path}")
+            return failure(provider, 404, f"Nothing was found for {method} {path}.")
         case "anthropic":
             return failure(provider, 404, "Not Found")
         case _:
@@ -215,6 +241,15 @@ def scripted(provider: str, status: int) -> Failure:
         code="canary-error-code",
         param="canary-error-param",
     )
-    if isinstance(made.body, dict):
+    if provider == "gemini":
+        made.body["error"]["details"] = [
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "canary-error-reason",
+                "domain": "canary-error-domain",
+                "metadata": {"service": "canary-error-service"},
+            }
+        ]
+    elif isinstance(made.body, dict):
         made.body["request_id"] = "canary-error-request-id"
     return made

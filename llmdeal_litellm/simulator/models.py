@@ -1,4 +1,4 @@
-"""What the simulator knows about models: windows and output ceilings in tokens, who reasons, who sees images.
+"""What the simulator knows about models: windows and output ceilings in tokens, who reasons.
 
 Facts are the providers' published model pages (console.groq.com/docs/models, docs.mistral.ai models overview,
 inference-docs.cerebras.ai models overview, build.nvidia.com, developers.openai.com models, ai.google.dev
@@ -14,6 +14,7 @@ WINDOW_TOKENS: tuple[tuple[str, int], ...] = (
     ("gpt-5", 400_000),
     ("gpt-4.1", 1_047_576),
     ("gpt-4o", 128_000),
+    ("gemini-embedding", 2_048),
     ("gemini-", 1_048_576),
     ("claude-sonnet-4-6", 1_000_000),
     ("claude-opus-4-7", 1_000_000),
@@ -52,9 +53,8 @@ _REASONING = re.compile(
     r"|gemini-(2\.5|3)"
 )
 _NOT_REASONING = re.compile(r"embed|instruct-2507|flash-lite")
-_VISION = re.compile(
-    r"llama-4|gpt-4o|gpt-4\.1|gpt-5|gemini|claude|pixtral|mistral-(small|medium|large)|vision|-vl"
-)
+_THINKS_WHEN_TOLD = re.compile(r"gemini-2\.5-flash-lite")
+_HIDES_THOUGHTS = re.compile(r"claude-opus-4-[7-9]")
 _CTX_SUFFIX = re.compile(r"-ctx(\d{1,9})$")
 
 
@@ -77,6 +77,11 @@ def reasons(model: str) -> bool:
     return bool(_REASONING.search(model)) and not _NOT_REASONING.search(model)
 
 
-def sees_images(provider: str, model: str) -> bool:
-    """Whether the provider takes images for this model."""
-    return provider == "generic" or bool(_VISION.search(model))
+def can_think(model: str) -> bool:
+    """Whether the model thinks by itself or when it is given a budget for it."""
+    return reasons(model) or bool(_THINKS_WHEN_TOLD.search(model))
+
+
+def thinking_display(model: str) -> str:
+    """What becomes of the thinking's text where the request does not say: `summarized` or `omitted`."""
+    return "omitted" if _HIDES_THOUGHTS.search(model) else "summarized"

@@ -61,10 +61,6 @@ def _dress(provider: str, body: Json, choice: Json, ids: Ids) -> None:
                 "prompt_token_ids": None,
                 "kv_transfer_params": None,
             }
-        case "gemini":
-            choice.pop("logprobs")
-        case "anthropic":
-            body |= {"system_fingerprint": None, "service_tier": None}
         case _:
             body["provider"] = "simulated-backend"
 
@@ -95,8 +91,6 @@ def message(request: ChatRequest, answer: Answer, ids: Ids) -> Json:
         ]
         if request.provider == "mistral" and not answer.reasoning:
             made["content"] = ""
-        if request.provider == "gemini":
-            made.pop("content")
     match request.provider:
         case "openai":
             made |= {"refusal": None, "annotations": []}
@@ -129,8 +123,6 @@ def tool_call(provider: str, ids: Ids, index: int, name: str, arguments: str) ->
     if provider == "mistral":
         made["index"] = index
         made.pop("type")
-    if provider == "gemini":
-        made["extra_content"] = {"google": {"thought_signature": ids.seed}}
     return made
 
 

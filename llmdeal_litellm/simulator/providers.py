@@ -4,7 +4,7 @@ Sources: response headers and bodies as shown in each provider's API reference a
 their SDKs (Groq: console.groq.com/docs/api-reference and /docs/rate-limits; Mistral: docs.mistral.ai/api;
 Cerebras: inference-docs.cerebras.ai/api-reference/chat-completions; NVIDIA:
 docs.api.nvidia.com/nim/reference; OpenAI: developers.openai.com/api/reference; Gemini:
-ai.google.dev/gemini-api/docs/openai; Anthropic: platform.claude.com/docs/en/api/openai-sdk and /rate-limits).
+ai.google.dev/api/generate-content; Anthropic: platform.claude.com/docs/en/api/messages and /rate-limits).
 """
 
 import secrets
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 PROVIDERS = ("openai", "groq", "mistral", "cerebras", "nvidia_nim", "gemini", "anthropic", "generic")
 
-EMBEDDERS = frozenset({"openai", "mistral", "nvidia_nim", "gemini", "generic"})
-"""Groq, Cerebras and Anthropic have no embeddings endpoint: theirs is a 404."""
+EMBEDDERS = frozenset({"openai", "mistral", "nvidia_nim", "generic"})
+"""Groq and Cerebras have no embeddings endpoint: theirs is a 404. Native wires have paths of their own."""
 
 REASONING_FIELD = {
     "groq": "reasoning",
@@ -26,7 +26,7 @@ REASONING_FIELD = {
 """Where reasoning text shows. Mistral puts `thinking` parts into a content list; the others hide it."""
 
 LOGPROBS = frozenset({"openai", "cerebras", "generic"})
-"""Who answers `logprobs`. Anthropic's compatible endpoint ignores the request; the rest refuse it."""
+"""Who answers `logprobs`; the rest refuse it."""
 
 
 @dataclass(frozen=True)

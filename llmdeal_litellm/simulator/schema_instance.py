@@ -2,7 +2,7 @@
 
 Covers what tool and response schemas use: type (also a list), properties, required, enum, const, default,
 items, prefixItems, $ref into $defs/definitions, anyOf/oneOf/allOf, bounds of numbers, strings and arrays,
-and formats.
+and formats. Gemini writes types in capitals; either case will do.
 """
 
 from typing import Any
@@ -71,7 +71,7 @@ def _type_of(schema: dict[str, Any]) -> str:
     if isinstance(kind, list):
         kind = next((k for k in kind if k != "null"), "null")
     if isinstance(kind, str):
-        return kind
+        return kind.lower()
     if "properties" in schema or "required" in schema:
         return "object"
     return "array" if "items" in schema or "prefixItems" in schema else "string"
@@ -153,7 +153,7 @@ def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 
 def _first_not_null(options: list[Any], root: dict[str, Any]) -> Any:
     for option in options:
-        if isinstance(option, dict) and _resolved(option, root).get("type") != "null":
+        if isinstance(option, dict) and str(_resolved(option, root).get("type")).lower() != "null":
             return option
     return options[0]
 

@@ -1,13 +1,11 @@
 """A chat answer as server-sent events, in the order and with the habits of each provider."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from llmdeal_litellm.simulator import tokens
 from llmdeal_litellm.simulator.answers import Answer, ChatRequest
+from llmdeal_litellm.simulator.events import Chunks
 from llmdeal_litellm.simulator.plain import logprobs, thinking_part, time_info
 from llmdeal_litellm.simulator.providers import REASONING_FIELD, Ids, shown_model
 
@@ -16,16 +14,6 @@ Json = dict[str, Any]
 USAGE_ON_FINISH = frozenset({"mistral", "cerebras"})
 """These send usage with the finish reason, asked or not; the others in a chunk of its own, when asked."""
 ARGUMENT_PIECE_CHARS = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chunks:
-    """The parsed events of one stream; `[DONE]` is not among them."""
-
-    head: list[Json]
-    """Role, reasoning, content and tool calls."""
-    tail: list[Json]
-    """The finish reason, and usage where the provider sends it."""
 
 
 def chunks(request: ChatRequest, answer: Answer, *, usage: Any, force_usage: bool, created: int) -> Chunks:
@@ -50,20 +38,10 @@ def chunks(request: ChatRequest, answer: Answer, *, usage: Any, force_usage: boo
     return Chunks(head=head, tail=tail)
 
 
-def frame(chunk: Json) -> bytes:
-    """A chunk as one event."""
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
-
-
-DONE = b"data: [DONE]\n\n"
-
-
 def _role_delta(provider: str) -> Json:
     match provider:
         case "openai":
             return {"role": "assistant", "content": "", "refusal": None}
-        case "gemini":
-            return {"role": "assistant"}
         case _:
             return {"role": "assistant", "content": ""}
 
@@ -119,10 +97,6 @@ class _Maker:
                 choice["token_ids"] = None
                 if self.made == 0:
                     body["prompt_token_ids"] = None
-            case "gemini":
-                choice.pop("logprobs")
-                if choice["finish_reason"] is None:
-                    choice.pop("finish_reason")
             case "generic":
                 body["provider"] = "simulated-backend"
 
@@ -138,8 +112,8 @@ class _Maker:
             yield from self._call(index, call.name, call.arguments)
 
     def _call(self, index: int, name: str, arguments: str) -> Iterator[Json]:
-        """One tool call: the name, then its arguments in pieces; Mistral, Groq and Gemini send it whole."""
-        whole = self.request.provider in ("mistral", "groq", "gemini")
+        """One tool call: the name, then its arguments in pieces; Mistral and Groq send it whole."""
+        whole = self.request.provider in ("mistral", "groq")
         first: Json = {
             "index": index,
             "id": self.ids.tool_call(index),

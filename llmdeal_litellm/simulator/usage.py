@@ -1,4 +1,4 @@
-"""Usage objects as each provider writes them: token counts plus its own extras."""
+"""Usage objects as each provider of OpenAI's wire writes them: token counts plus its own extras."""
 
 from typing import Any
 
@@ -51,9 +51,6 @@ def chat_usage(request: ChatRequest, answer: Answer) -> Json:
             }
         case "nvidia_nim":
             return plain | {"prompt_tokens_details": None}
-        case "gemini":
-            # Thinking counts towards the total and not towards completion_tokens: the sum does not add up.
-            return plain | {"completion_tokens": completion - answer.reasoning_tokens}
         case _:
             return plain
 

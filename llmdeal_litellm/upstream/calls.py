@@ -1,7 +1,7 @@
 """Calling the chosen deployment: a plain answer, a stream of deltas, or vectors."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -34,20 +34,20 @@ class Candidate:
 
 
 class Upstreams:
-    """Calls deployments over one transport; `codec` speaks for all of them."""
+    """Calls deployments over one transport, each in the codec of its provider."""
 
-    def __init__(self, transport: Transport, codec: Codec, deadlines: Deadlines) -> None:
+    def __init__(self, transport: Transport, codecs: Mapping[str, Codec], deadlines: Deadlines) -> None:
         self._transport = transport
-        self._codec = codec
+        self._codecs = codecs
         self._deadlines = deadlines
 
     def plan(self, request: ChatRequest, member: Member) -> Candidate:
         """Translate a request for one member. Raises CannotHonour."""
-        return Candidate(member, self._codec.plan_chat(request, member))
+        return Candidate(member, self._codecs[member.deployment.provider].plan_chat(request, member))
 
     def plan_embeddings(self, request: EmbeddingRequest, member: Member) -> UpstreamCall:
         """Translate an embeddings request for one member. Raises CannotHonour."""
-        return self._codec.embeddings_call(request, member)
+        return self._codecs[member.deployment.provider].embeddings_call(request, member)
 
     async def answer(
         self, candidate: Candidate, alias: Alias, model: str, output_limit: int, sent: Sent
@@ -64,9 +64,10 @@ class Upstreams:
         """Embedding vectors in input order. Raises UpstreamFailure."""
         reply = await self._fetch(call, member.deployment, sent, EMBEDDINGS_ANSWER_BYTES_MAX)
         _require_ok(reply, alias, model)
+        codec = self._codecs[member.deployment.provider]
         if len(reply.body) <= DECODED_ON_LOOP_BYTES_MAX:
-            return self._codec.vectors(reply.body, items)
-        return await asyncio.to_thread(self._codec.vectors, reply.body, items)
+            return codec.vectors(reply.body, items)
+        return await asyncio.to_thread(codec.vectors, reply.body, items)
 
     async def _fetch(self, call: UpstreamCall, deployment: Deployment, sent: Sent, most_bytes: int) -> Reply:
         deadlines = bounded_by(self._deadlines, deployment.timeout_s)

@@ -101,6 +101,8 @@ _OUR_ACCOUNT = re.compile(
     rb"api[ _-]?key|credit balance|billing|insufficient_quota|exceeded your current quota", re.IGNORECASE
 )
 """Some providers say with a 400 that our own key or bill is at fault."""
+_RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"([0-9.]{1,20})s"')
+"""Where Google says how long to wait, in the place of a header. Source: google.rpc.RetryInfo."""
 _HINTS = (
     (re.compile(rb"response_format|json_schema|structured", re.IGNORECASE), "'response_format'"),
     # Before tools: an error about the order of roles names the role tool.
@@ -127,7 +129,8 @@ def from_status(
     `body` is only searched for what the error is about; none of its text is passed on.
     """
     if status == 429:
-        return Throttled(_seconds(retry_after))
+        told = _RETRY_DELAY.search(body) if retry_after is None else None
+        return Throttled(_seconds(told[1].decode() if told else retry_after))
     if status not in CALLERS_FAULT:
         return BadStatus(status)
     if _OUR_ACCOUNT.search(body):

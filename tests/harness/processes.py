@@ -23,6 +23,9 @@ POLL_S = 0.02
 
 Config = dict[str, Any]
 
+OWN_WIRE = ("anthropic", "gemini")
+"""Providers whose address is given without a version, as LiteLLM has it."""
+
 
 def until(condition: Callable[[], Any], *, patience_s: float = 10.0, what: str = "a condition") -> Any:
     """Wait for a condition to become true and return its value; fail loudly when it does not."""
@@ -68,7 +71,8 @@ def pointed_at(simulator: str, config: Config) -> Config:
     for entry in config["model_list"]:
         params = entry["litellm_params"]
         provider = params["model"].split("/", 1)[0]
-        params["api_base"] = f"{simulator}/{provider}/v1"
+        version = "" if provider in OWN_WIRE else "/v1"
+        params["api_base"] = f"{simulator}/{provider}{version}"
         params["api_key"] = f"sk-upstream-secret-{provider}"
     return config
 

@@ -11,6 +11,7 @@ from typing import Any
 import concealment
 import httpx
 from processes import GatewayProcess, until
+from wires import PINNED, Wire, wire_of
 
 from llmdeal_litellm.accounts.admin import Account, Admin
 from llmdeal_litellm.catalog.model import Wallet
@@ -34,10 +35,12 @@ class Customer:
 
 
 class World:
-    """A running gateway, the simulator behind it, and the store between them."""
+    """A running gateway, the simulator behind it, the store between them, and the wire that the pinned
+    aliases are pointed at."""
 
-    def __init__(self, gateway: GatewayProcess, simulator: str) -> None:
+    def __init__(self, gateway: GatewayProcess, simulator: str, wire: Wire) -> None:
         self.gateway = gateway
+        self.wire = wire
         self.base_url = f"{gateway.url}/v1"
         self.control = httpx.Client(base_url=f"{simulator}/control", timeout=60)
         self.client = httpx.Client(
@@ -129,8 +132,22 @@ class World:
         found: list[dict[str, Any]] = self.control.get("/requests", params={"last": last}).json()["requests"]
         return found
 
+    def sent(self) -> dict[str, Any]:
+        """The last request that an upstream had, in OpenAI's terms whatever wire it came over."""
+        last = self.upstream_requests()[-1]
+        return wire_of(last["provider"]).read(last["body"])
+
     def script(self, behaviour: str, **fields: Any) -> None:
-        """Have the simulator's next answer follow a behaviour."""
+        """Have the simulator's next answer follow a behaviour.
+
+        `after_chunks` counts as on the OpenAI wire, where one event comes before the first output; `usage`
+        is OpenAI's too. The wire is that of `provider`, or the pinned alias's.
+        """
+        wire = wire_of(fields["provider"]) if "provider" in fields else self.wire
+        if after := fields.get("after_chunks"):
+            fields["after_chunks"] = after - 1 + wire.silent_events
+        if "usage" in fields:
+            fields["usage"] = wire.usage(fields["usage"])
         made = self.control.post("/script", json={"behaviour": behaviour, "times": 1, **fields})
         assert made.status_code == 200, made.text
 
@@ -145,5 +162,5 @@ class World:
 
     def chat(self, customer: Customer, text: str = "Hello!", **fields: Any) -> httpx.Response:
         """A chat completion of one user message."""
-        body = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": text}], **fields}
+        body = {"model": PINNED, "messages": [{"role": "user", "content": text}], **fields}
         return self.post("/chat/completions", body, customer)

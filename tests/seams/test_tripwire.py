@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from processes import START_PATIENCE_S, GatewayProcess, pointed_at, shipped_config, simulator_process, until
+from wires import OPENAI
 from world import Customer, World
 
 from llmdeal_litellm.errors import NotFound
@@ -55,7 +56,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         gateway = GatewayProcess.launch(folder, config, PYTHONPATH=str(HERE))
         try:
             until(lambda: listening(gateway), patience_s=START_PATIENCE_S, what="LiteLLM")
-            world = World(gateway, simulator)
+            world = World(gateway, simulator, OPENAI)
             yield world
             world.close()
         finally:

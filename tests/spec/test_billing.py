@@ -159,7 +159,8 @@ def test_a_lie_about_embeddings_stays_within_the_hold(
     world: World, customer: Customer, claim: object
 ) -> None:
     """Without a usable claim the own count is billed; a high one is cut to the hold."""
-    world.script("usage", usage={"prompt_tokens": claim, "total_tokens": claim})
+    usage = {"prompt_tokens": claim, "total_tokens": claim}
+    world.script("usage", provider="nvidia_nim", usage=usage)
     body = {"model": "bge-m3", "input": "some text"}
     assert world.post("/embeddings", body, customer).status_code == 200
 

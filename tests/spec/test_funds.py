@@ -83,7 +83,7 @@ def test_short_of_funds_an_answer_is_shorter_and_says_so(
     hold = [r for r in world.records(customer) if r["kind"] == "hold"][-1]
     assert limit == hold["output_tokens"] < 2000
     assert 1_000_000 - hold["held_change"] < 600
-    assert world.upstream_requests()[0]["body"]["max_tokens"] == limit
+    assert world.sent()["max_tokens"] == limit
     if stream:
         text, finish = content_of(chunks_of(answer.text)), chunks_of(answer.text)[-1]["choices"][0]
     else:

@@ -175,7 +175,9 @@ def test_cached_input_is_cheaper_on_frontier_aliases_only(world: World, alias: s
     """Retail is passed on with its cached rate; other aliases bill cached input in full."""
     customer = world.customer(frontier_nano=10**12, addon=True)
     claim: dict[str, Any] = {"prompt_tokens": 2000, "completion_tokens": 10, "total_tokens": 2010}
-    world.script("usage", usage={**claim, "prompt_tokens_details": {"cached_tokens": 1000}})
+    provider = {"claude": "anthropic", "gpt-5": "openai"}.get(alias[:6].rstrip("-."), "groq")
+    usage = {**claim, "prompt_tokens_details": {"cached_tokens": 1000}}
+    world.script("usage", provider=provider, usage=usage)
 
     answer = world.chat(customer, " a" * 1900 + " say 10 words", model=alias, max_tokens=100).json()
 

@@ -1,5 +1,6 @@
 """API reference, "Streaming": the events of a streamed answer, and how it ends when it fails."""
 
+import json
 from typing import Any
 
 import pytest
@@ -262,18 +263,18 @@ def test_funds_lower_the_limit_and_end_the_answer_cleanly(world: World) -> None:
 
     response = world.chat(customer, "Hello!", max_tokens=150)
     assert response.headers["x-llmdeal-output-limit"] == "100"
-    assert world.upstream_requests()[-1]["body"]["max_tokens"] == 100
+    assert world.sent()["max_tokens"] == 100
 
 
 def test_the_limit_goes_upstream_in_one_field(world: World, customer: Customer) -> None:
     """A stream asks the upstream for its usage and bounds it by the smaller of both limits."""
     world.chat(customer, stream=True, max_tokens=77, max_completion_tokens=99)
 
-    sent = world.upstream_requests()[-1]["body"]
-    assert sent["stream"] is True
-    assert sent["stream_options"] == {"include_usage": True}
-    assert sent["max_tokens"] == 77
-    assert "max_completion_tokens" not in sent
+    assert world.sent()["max_tokens"] == 77
+    body = json.dumps(world.upstream_requests()[-1]["body"])
+    assert (body.count("77"), body.count("99")) == (1, 0)
+    if world.wire.name == "openai":
+        assert '"stream_options": {"include_usage": true}' in body
 
 
 @pytest.mark.parametrize("value", ["yes", 1, {}, []])

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from answers import assert_refusal, chunks_of, untouched
+from wires import Cannot
 from world import Customer, World
 
 MODELS = (
@@ -98,10 +100,11 @@ def test_results_make_the_round_trip(world: World, customer: Customer, model: st
     assert "result 0; result 1" in "".join(re.findall(r'"content":"(.*?)"[},]', response.text)).replace(
         "\\", ""
     )
-    _, called, first, second = world.upstream_requests()[-1]["body"]["messages"]
+    _, called, first, second = world.sent()["messages"]
     ids = [c["id"] for c in called["tool_calls"]]
     assert ids == [first["tool_call_id"], second["tool_call_id"]]
     assert len(set(ids)) == 2
+    assert [c["function"]["name"] for c in called["tool_calls"]] == ["get_weather", "get_time"]
     if model == "codestral":
         assert all(re.fullmatch(r"[0-9A-Za-z]{9}", i) for i in ids)
 
@@ -140,23 +143,26 @@ def test_tools_are_taken_with_and_without_strict_and_description(
     assert response.status_code == 200, response.text
 
 
-def test_tools_reach_the_upstream_as_they_are(world: World, customer: Customer) -> None:
-    """Name, description, parameters and strict arrive; unknown keys do not."""
+def test_tools_reach_the_upstream_as_they_are(
+    world: World, customer: Customer, lacking: Callable[[str], Cannot | None]
+) -> None:
+    """Name, description, parameters and, where the wire has it, strict arrive; unknown keys do not."""
     sent = {**tool("a", description="b", strict=True), "cache_control": {"type": "ephemeral"}}
     sent["function"]["x"] = 1
     world.chat(customer, tools=[sent], tool_choice="auto", parallel_tool_calls=True)
 
-    body = world.upstream_requests()[-1]["body"]
-    assert body["tools"] == [tool("a", description="b", strict=True)]
-    assert body["tool_choice"] == "auto"
-    assert body["parallel_tool_calls"] is True
+    sent = world.sent()
+    strict = {} if lacking("strict") else {"strict": True}
+    assert sent["tools"] == [tool("a", description="b", **strict)]
+    assert sent["tool_choice"] == "auto"
+    assert sent.get("parallel_tool_calls") is (None if lacking("parallel_tool_calls") else True)
 
 
 def test_no_tools_are_no_tools(world: World, customer: Customer) -> None:
     """An empty list of tools, with what belongs to it, is the same as none."""
     world.chat(customer, tools=[], tool_choice="auto", parallel_tool_calls=False)
 
-    assert not {"tools", "tool_choice", "parallel_tool_calls"} & world.upstream_requests()[-1]["body"].keys()
+    assert not {"tools", "tool_choice", "parallel_tool_calls"} & world.sent().keys()
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

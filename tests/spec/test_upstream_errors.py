@@ -154,6 +154,7 @@ REFUSED_INPUT: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.one_wire
 @pytest.mark.parametrize("case", REFUSED_INPUT)
 def test_a_refused_input_is_told_with_what_to_check(world: World, customer: Customer, case: str) -> None:
     """A 400 of an upstream names the part of the request that it was about, not the upstream's own words."""

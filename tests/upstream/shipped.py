@@ -1,6 +1,7 @@
 """The deployments of the shipped config, with keys, and a provider that takes everything as it is."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,29 +9,16 @@ from typing import Any
 
 from llmdeal_litellm.catalog.load import load_catalog
 from llmdeal_litellm.catalog.model import Member
-from llmdeal_litellm.policy.chat_request import parse_chat
-from llmdeal_litellm.upstream.codecs.openai import OpenAiCodec
+from llmdeal_litellm.policy.chat_request import REASONING_EFFORTS, parse_chat
+from llmdeal_litellm.upstream.codecs.table import codecs
 from llmdeal_litellm.upstream.codecs.wire import ChatPlan, UpstreamCall
 
 CONFIG = (Path(__file__).resolve().parents[2] / "config.yaml").read_text()
 
 
-class AnyKey(Mapping[str, str]):
-    """An environment in which every provider key is set."""
-
-    def __getitem__(self, name: str) -> str:
-        if not name.endswith("_API_KEY"):
-            raise KeyError(name)
-        return f"sk-{name.lower()}"
-
-    def __iter__(self) -> Any:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-CATALOG = load_catalog(CONFIG, "config.yaml", AnyKey()).catalog
+KEYS = {name: f"sk-{name.lower()}" for name in re.findall(r"os\.environ/(\w+)", CONFIG)}
+"""An environment in which every provider key is set."""
+CATALOG = load_catalog(CONFIG, "config.yaml", KEYS).catalog
 MEMBERS = {m.deployment.id: m for alias in CATALOG.aliases.values() for m in alias.members}
 CHAT = {name: m for name, m in MEMBERS.items() if CATALOG.aliases[m.deployment.alias].is_chat}
 EMBEDDERS = {name: m for name, m in MEMBERS.items() if name not in CHAT}
@@ -53,6 +41,10 @@ class AsItIs:
         """See `ParameterMap.supports`."""
         return self._taken
 
+    def efforts(self, model: str) -> tuple[str, ...]:
+        """See `ParameterMap.efforts`."""
+        return REASONING_EFFORTS
+
     def translate(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
         """See `ParameterMap.translate`."""
         return {**parameters, **({} if self._taken & {"max_tokens"} == set(parameters) else self._adds)}
@@ -68,8 +60,8 @@ def member_of(provider: str = "generic", **changes: Any) -> Member:
 def plan_of(body: Mapping[str, Any], member: Member | None = None, takes: AsItIs | None = None) -> ChatPlan:
     """The plan for a caller's body."""
     member = member or member_of()
-    codec = OpenAiCodec({member.deployment.provider: takes or AsItIs()})
-    return codec.plan_chat(parse_chat({**HELLO, **body}), member)
+    provider = member.deployment.provider
+    return codecs({provider: takes or AsItIs()})[provider].plan_chat(parse_chat({**HELLO, **body}), member)
 
 
 def sent(call: UpstreamCall) -> dict[str, Any]:

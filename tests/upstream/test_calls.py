@@ -14,8 +14,8 @@ from llmdeal_litellm.money import Rates
 from llmdeal_litellm.policy.answer import Delta
 from llmdeal_litellm.policy.chat_request import parse_chat
 from llmdeal_litellm.upstream.calls import Upstreams, bounded_by
-from llmdeal_litellm.upstream.codecs.openai import OpenAiCodec
-from llmdeal_litellm.upstream.failures import BadStatus, InputRefused, TooSlow, from_status
+from llmdeal_litellm.upstream.codecs.table import codecs
+from llmdeal_litellm.upstream.failures import BadStatus, InputRefused, Throttled, TooSlow, from_status
 from llmdeal_litellm.upstream.transport import Transport
 
 DEADLINES = Deadlines(connect_s=5, first_byte_s=5, silence_s=0.2, answer_s=10)
@@ -41,7 +41,7 @@ async def streamed(transport: Transport, upstream: RawUpstream) -> list[Delta]:
     """All deltas of a stream from there."""
     member = member_of()
     member = replace(member, deployment=replace(member.deployment, api_base=upstream.url))
-    upstreams = Upstreams(transport, OpenAiCodec({member.deployment.provider: AsItIs()}), DEADLINES)
+    upstreams = Upstreams(transport, codecs({member.deployment.provider: AsItIs()}), DEADLINES)
     candidate = upstreams.plan(parse_chat(HELLO), member)
     async with upstreams.deltas(candidate, ALIAS, "m", 10, lambda: None) as batches:
         return [delta async for batch in batches for delta in batch]
@@ -103,3 +103,23 @@ def test_a_400_about_the_input_is_the_callers() -> None:
     assert isinstance(failure, InputRefused)
     assert "'tools'" in failure.shown().message
     assert "tools.0" not in failure.shown().message
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "seconds"),
+    [
+        ("9", b"{}", 9),
+        (None, b"{}", 1),
+        (None, b'{"error": {"details": [{"retryDelay": "7s"}]}}', 7),
+        (None, b'{"error": {"details": [{"retryDelay" : "7.25s"}]}}', 8),
+        ("3", b'{"retryDelay": "7s"}', 3),
+        (None, b'{"retryDelay": "1.2.3s"}', 1),
+        (None, b'{"retryDelay": "9999s"}', 60),
+    ],
+)
+def test_a_429_says_how_long_to_wait(header: str | None, body: bytes, seconds: int) -> None:
+    """In the header or, where a vendor has none, in the body; within 1 to 60 s."""
+    failure = from_status(429, header, body, model="m", window=1000)
+
+    assert isinstance(failure, Throttled)
+    assert failure.retry_after_s == seconds

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from shipped import CATALOG, CHAT, CONFIG, EMBEDDERS, HELLO
+from wires import WIRES
 
 from llmdeal_litellm.catalog.load import load_catalog
 from llmdeal_litellm.catalog.model import Member
@@ -14,8 +15,8 @@ from llmdeal_litellm.gateway import with_addresses
 from llmdeal_litellm.policy.chat_request import ChatRequest, parse_chat
 from llmdeal_litellm.policy.embeddings import parse_embeddings
 from llmdeal_litellm.upstream.codecs.litellm import parameter_maps
-from llmdeal_litellm.upstream.codecs.openai import OpenAiCodec
-from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ChatPlan
+from llmdeal_litellm.upstream.codecs.table import codecs
+from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ChatPlan, Codec
 
 PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAAElFTkSuQmCC"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -53,11 +54,27 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 ALWAYS_HONOURED = ("plain", "stream", "tuning", "penalties", "effort")
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1}
-ANSWER = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": USAGE}
-EVENTS = (
-    {"choices": [{"delta": {"content": "Hi"}}]},
-    {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": USAGE},
-)
+TOKENS = {"input_tokens": 1, "output_tokens": 1}
+COUNTS = {"promptTokenCount": 1, "candidatesTokenCount": 1}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "openai": {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": USAGE},
+    "anthropic": {"content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn", "usage": TOKENS},
+    "gemini": {
+        "candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}],
+        "usageMetadata": COUNTS,
+    },
+}
+EVENTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "openai": (
+        {"choices": [{"delta": {"content": "Hi"}}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": USAGE},
+    ),
+    "anthropic": (
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": TOKENS},
+    ),
+    "gemini": ({"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]}, ANSWERS["gemini"]),
+}
 
 
 class Opened(AssertionError):
@@ -82,15 +99,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def codec() -> OpenAiCodec:
-    """The codec with LiteLLM's maps of the shipped config's providers."""
-    return OpenAiCodec(parameter_maps(frozenset(d.provider for d in CATALOG.deployments())))
+def spoken() -> dict[str, Codec]:
+    """The codecs with LiteLLM's maps of the shipped config's providers."""
+    return codecs(parameter_maps(frozenset(d.provider for d in CATALOG.deployments())))
 
 
-def planned(codec: OpenAiCodec, request: ChatRequest, member: Member) -> ChatPlan | None:
+def planned(spoken: dict[str, Codec], request: ChatRequest, member: Member) -> ChatPlan | None:
     """The plan, or None when the member cannot honour the request."""
     try:
-        return codec.plan_chat(request, member)
+        return spoken[member.deployment.provider].plan_chat(request, member)
     except CannotHonour:
         return None
 
@@ -98,29 +115,36 @@ def planned(codec: OpenAiCodec, request: ChatRequest, member: Member) -> ChatPla
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("deployment", CHAT)
 def test_chat_is_translated_without_network(
-    codec: OpenAiCodec, no_network: list[str], deployment: str, kind: str
+    spoken: dict[str, Codec], no_network: list[str], deployment: str, kind: str
 ) -> None:
     """Request, answer and stream, for each deployment of config.yaml and each kind of request."""
     request = parse_chat({**HELLO, **REQUESTS[kind]})
-    plan = planned(codec, request, CHAT[deployment])
+    plan = planned(spoken, request, CHAT[deployment])
     if plan is None:
         assert kind not in ALWAYS_HONOURED
         return
-    body = json.loads(plan.call(64).body)
-    assert (body["model"], body["messages"][0]["role"]) == (CHAT[deployment].deployment.model, "user")
-    assert 64 in body.values()
-    assert plan.answer(json.dumps(ANSWER).encode()).finish_reason == "stop"
+    provider = CHAT[deployment].deployment.provider
+    wire = WIRES.get(provider, WIRES["openai"])
+    call = plan.call(64)
+    body = json.loads(call.body)
+    sent = wire.read(body)
+    assert CHAT[deployment].deployment.model in (body.get("model"), call.url.split("/")[-1].split(":")[0])
+    assert sent["messages"][0]["role"] == "user"
+    assert 64 in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
+    assert plan.answer(json.dumps(ANSWERS[wire.name]).encode()).finish_reason == "stop"
     decoder = plan.decoder()
-    assert [decoder.event(json.dumps(event).encode()) is not None for event in EVENTS] == [True, True]
+    events = EVENTS[wire.name]
+    assert [decoder.event(json.dumps(event).encode()) is not None for event in events] == [True, True]
 
 
 @pytest.mark.parametrize("deployment", EMBEDDERS)
 def test_embeddings_are_translated_without_network(
-    codec: OpenAiCodec, no_network: list[str], deployment: str
+    spoken: dict[str, Codec], no_network: list[str], deployment: str
 ) -> None:
     """Request and vectors, for each embedder of config.yaml."""
     member = EMBEDDERS[deployment]
     request = parse_embeddings({"model": "x", "input": ["a", "b"]}, str)
+    codec = spoken[member.deployment.provider]
     assert json.loads(codec.embeddings_call(request, member).body)["model"] == member.deployment.model
     data = [{"index": i, "embedding": [0.5, 1]} for i in (1, 0)]
     vectors, _ = codec.vectors(json.dumps({"data": data, "usage": USAGE}).encode(), 2)

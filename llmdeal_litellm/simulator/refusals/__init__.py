@@ -1,5 +1,6 @@
 """What each provider refuses: one table per provider, one row per rule, checked in order.
 
+Rows look at the body as the provider's own wire has it; Gemini's at its canonical names.
 `generic` refuses nothing that OpenAI's chat API takes. Where a provider's documentation and behaviour leave
 a rule open, its row takes the nastier reading and says so with `sure=False`.
 """
@@ -32,18 +33,15 @@ TABLE: dict[str, tuple[Refusal, ...]] = {
 
 def refuse(provider: str, endpoint: str, body: dict[str, Any]) -> errors.Failure | None:
     """The first row that matches answers; None when the provider takes the request."""
-    malformed = _malformed(provider, endpoint, body)
-    if malformed is not None:
-        return malformed
     for row in TABLE[provider]:
         hit = row.when(body) if row.endpoint == endpoint else None
         if hit is not None:
-            return answer(provider, row, hit, str(body["model"]))
+            return answer(provider, row, hit, str(body.get("model", "")))
     return None
 
 
-def _malformed(provider: str, endpoint: str, body: dict[str, Any]) -> errors.Failure | None:
-    """What every provider refuses: no model, no messages or input, an output limit below 1."""
+def malformed(provider: str, endpoint: str, body: dict[str, Any]) -> errors.Failure | None:
+    """What everyone on OpenAI's wire refuses: no model, no messages or input, an output limit below 1."""
     needed = "messages" if endpoint == "chat" else "input"
     status = 422 if provider in ("mistral", "cerebras") else 400
     if not isinstance(body.get("model"), str) or not body["model"]:

@@ -25,6 +25,9 @@ class Hit:
     """(path, value) of every offending field, for providers that list them all."""
 
 
+ABSENT = object()
+"""In an example: the field is not there."""
+
 When = Callable[[Json], Hit | None]
 Render = Callable[["Refusal", Hit, str], errors.Failure]
 
@@ -39,7 +42,8 @@ class Refusal:
     source: str
     """The provider's documentation page, or where its answer was seen."""
     examples: tuple[Json, ...]
-    """Request fields that, put over a plain request, make the provider refuse it with this row."""
+    """Request fields that, put over a plain request, make the provider refuse it with this row; ABSENT
+    takes one away."""
     status: int = 400
     kind: str | None = None
     code: str | None = None
@@ -161,17 +165,15 @@ def message_outside(allowed: frozenset[str]) -> Callable[[Json], tuple[str, Any]
     return lambda message: next(((f, message[f]) for f in message if f not in allowed), None)
 
 
-def image(*, only_url: bool = False) -> Callable[[Json], tuple[str, Any] | None]:
-    """An image part; with `only_url`, one that is not inline data."""
+def image() -> Callable[[Json], tuple[str, Any] | None]:
+    """An image part."""
 
     def test(message: Json) -> tuple[str, Any] | None:
         content = message.get("content")
         for part in content if isinstance(content, list) else ():
             if isinstance(part, dict) and part.get("type") == "image_url":
                 shown = part.get("image_url")
-                url = str(shown.get("url") if isinstance(shown, dict) else shown)
-                if not only_url or not url.startswith("data:"):
-                    return "content", url
+                return "content", str(shown.get("url") if isinstance(shown, dict) else shown)
         return None
 
     return test
@@ -190,20 +192,6 @@ def tool_id_unlike(pattern: str) -> Callable[[Json], tuple[str, Any] | None]:
         )
 
     return test
-
-
-def tool_functions(test: Callable[[Json], tuple[str, Any] | None]) -> When:
-    """A tool's `function` object has a fault."""
-
-    def when(body: Json) -> Hit | None:
-        for index, tool in enumerate(body.get("tools") or ()):
-            function = tool.get("function") if isinstance(tool, dict) else None
-            fault = test(function) if isinstance(function, dict) else None
-            if fault is not None:
-                return Hit(field=fault[0], value=fault[1], where=f"tools[{index}].function", index=index)
-        return None
-
-    return when
 
 
 def response_format(*kinds: str) -> When:
@@ -344,8 +332,4 @@ PICTURE: Json = {
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
     ],
-}
-LINKED_PICTURE: Json = {
-    "role": "user",
-    "content": [{"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}],
 }

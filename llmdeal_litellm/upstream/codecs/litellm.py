@@ -14,23 +14,28 @@ from litellm.types.utils import LlmProviders
 from litellm.utils import ProviderConfigManager
 
 from llmdeal_litellm.catalog.model import Deployment
+from llmdeal_litellm.policy.chat_request import REASONING_EFFORTS
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour
 
-COMPATIBLE_ENDPOINTS = frozenset({"anthropic", "gemini"})
-"""Providers with a wire of their own that are called on their OpenAI-compatible endpoint, which takes
-OpenAI's parameters."""
 LACKING: Mapping[str, frozenset[str]] = {
-    "anthropic": frozenset(
-        "response_format logprobs top_logprobs seed logit_bias frequency_penalty presence_penalty "
-        "reasoning_effort".split()
-    ),
     "gemini": frozenset(
-        "logprobs top_logprobs seed logit_bias frequency_penalty presence_penalty parallel_tool_calls".split()
+        "logprobs top_logprobs parallel_tool_calls presence_penalty frequency_penalty".split()
     ),
     "groq": frozenset({"logprobs", "top_logprobs", "logit_bias"}),
 }
-"""What a provider refuses or silently ignores although LiteLLM's map has it. Source: Anthropic, "OpenAI SDK
-compatibility"; Google, "Gemini API: OpenAI compatibility"; Groq, "OpenAI compatibility"."""
+"""What a provider refuses or ignores although LiteLLM's map has it. Source: Google, "GenerationConfig"
+(log probabilities and penalties are not enabled on every model); Groq, "OpenAI compatibility"."""
+MAP_FAILURES = (
+    BadRequestError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a map raises for parameters it cannot translate: a refusal of its own or, since it walks callers' JSON
+schemas without checking them, whatever it stumbles over."""
 SAMPLING = frozenset({"temperature", "top_p"})
 
 
@@ -49,14 +54,15 @@ class LiteLlmParameters:
 
     def __init__(self, provider: str) -> None:
         self._lacks = LACKING.get(provider, frozenset())
-        self._provider = "openai" if provider in COMPATIBLE_ENDPOINTS else provider
+        self._provider = provider
         try:
-            self._known = LlmProviders(self._provider)
+            self._known = LlmProviders(provider)
         except ValueError:
             raise UnknownProvider(
                 f"'{provider}' is no provider with a chat wire; use openai/<model>"
             ) from None
         self.supports = lru_cache(maxsize=256)(self._supports)
+        self._config = lru_cache(maxsize=256)(self._config_of)
 
     def _supports(self, model: str) -> frozenset[str]:
         config = self._config(model)
@@ -64,16 +70,21 @@ class LiteLlmParameters:
         fixed_sampling = litellm.model_cost.get(model, {}).get("supports_sampling_params") is False
         return found - SAMPLING if fixed_sampling else found
 
+    def efforts(self, model: str) -> tuple[str, ...]:
+        """See `ParameterMap.efforts`. LiteLLM's table says who takes the highest."""
+        highest = litellm.model_cost.get(model, {}).get("supports_xhigh_reasoning_effort") is True
+        return REASONING_EFFORTS if highest else REASONING_EFFORTS[:-1]
+
     def translate(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
         """See `ParameterMap.translate`. The maps change what they are given, so they get a copy."""
         copied = orjson.loads(orjson.dumps(parameters))
         try:
             found: dict[str, object] = self._config(model).map_openai_params(copied, {}, model, True)
-        except BadRequestError:
+        except MAP_FAILURES:
             raise CannotHonour("response_format" if "response_format" in parameters else "tools") from None
         return found
 
-    def _config(self, model: str):  # type: ignore[no-untyped-def]  # LiteLLM's class of the provider
+    def _config_of(self, model: str):  # type: ignore[no-untyped-def]  # LiteLLM's class of the provider
         config = ProviderConfigManager.get_provider_chat_config(model, self._known)
         if config is None:
             raise UnknownProvider(f"'{self._provider}' is no provider with a chat wire; use openai/<model>")

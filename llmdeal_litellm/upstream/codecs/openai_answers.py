@@ -1,13 +1,18 @@
 """Answers on the OpenAI wire, read strictly into our types; whatever is not named here is dropped."""
 
-import json
 from collections.abc import Mapping
-
-import orjson
 
 from llmdeal_litellm.policy.answer import Answer, Delta, ToolCallPart
 from llmdeal_litellm.policy.strict_json import Json
 from llmdeal_litellm.policy.usage import Claim, read_claim
+from llmdeal_litellm.upstream.codecs.reading import (
+    TOOL_CALLS_MAX,
+    Fields,
+    claim_or_none,
+    json_text,
+    numbers,
+    read_json,
+)
 from llmdeal_litellm.upstream.failures import BrokenAnswer, ErrorEvent
 
 FINISH_REASONS: Mapping[str, str] = {
@@ -28,32 +33,7 @@ FINISH_REASONS: Mapping[str, str] = {
 }
 BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "timeout"})
 """Finish reasons that say the answer is not complete."""
-FLOAT32_MAX = 3.4028234663852886e38
-TOOL_CALLS_MAX = 256
 REASONING_FIELDS = ("reasoning_content", "reasoning")
-
-Fields = dict[str, Json]
-
-
-def read_json(body: bytes) -> Fields:
-    """One JSON object. Raises BrokenAnswer. Lone surrogates become U+FFFD instead of losing the answer."""
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        found = _with_surrogates(body)
-    if not isinstance(found, dict):
-        raise BrokenAnswer("not a JSON object")
-    return found
-
-
-def _with_surrogates(body: bytes) -> object:
-    if b"\\ud" not in body.lower():
-        raise BrokenAnswer("not JSON")
-    try:
-        text = json.dumps(json.loads(body), ensure_ascii=False)
-        return orjson.loads(text.encode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        raise BrokenAnswer("not JSON") from None
 
 
 def read_answer(body: bytes, json_tool: str | None, logprobs: bool) -> Answer:
@@ -105,7 +85,7 @@ class OpenAiStream:
         usage = found.get("usage")
         if usage is None and isinstance(groq := found.get("x_groq"), dict):
             usage = groq.get("usage")
-        claim = _claim(usage)
+        claim = claim_or_none(read_claim(usage))
         choices = found.get("choices")
         if not isinstance(choices, list) or not choices:
             return Delta(claim=claim) if claim is not None else None
@@ -154,12 +134,6 @@ class OpenAiStream:
         return tuple(found)
 
 
-def _claim(usage: Json) -> Claim | None:
-    """A usage object with a count in it; an empty one must not replace what came before."""
-    claim = read_claim(usage)
-    return None if claim.input is None and claim.output is None else claim
-
-
 def read_vectors(body: bytes, items: int) -> tuple[list[list[float]], Claim]:
     """Embedding vectors in the order of the input."""
     found = read_json(body)
@@ -172,20 +146,8 @@ def read_vectors(body: bytes, items: int) -> tuple[list[list[float]], Claim]:
         vector = item.get("embedding") if isinstance(item, dict) else None
         if not isinstance(index, int) or not 0 <= index < items or ordered[index] is not None:
             raise BrokenAnswer("a vector with a bad index")
-        ordered[index] = _numbers(vector)
+        ordered[index] = numbers(vector)
     return [v for v in ordered if v is not None], read_claim(found.get("usage"))
-
-
-def _numbers(value: Json) -> list[float]:
-    if isinstance(value, list) and value:
-        numbers = [
-            x
-            for x in value
-            if isinstance(x, float | int) and not isinstance(x, bool) and -FLOAT32_MAX <= x <= FLOAT32_MAX
-        ]
-        if len(numbers) == len(value):
-            return numbers
-    raise BrokenAnswer("a vector that is not numbers")
 
 
 def _choice(found: Fields) -> Fields:
@@ -220,12 +182,7 @@ def _whole_calls(value: Json) -> tuple[ToolCallPart, ...]:
 def _arguments(function: Fields) -> str:
     """Arguments as JSON text; some upstreams send the object itself."""
     value = function.get("arguments")
-    if not isinstance(value, dict):
-        return _text(value) or ""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        raise BrokenAnswer("tool arguments nested too deeply") from None
+    return json_text(value) if isinstance(value, dict) else _text(value) or ""
 
 
 def _reasoning(fields: Fields) -> str | None:

@@ -10,6 +10,9 @@ from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.usage import Claim
 
+JSON_TOOL = "json_tool_call"
+"""The tool by which LiteLLM's maps ask for schema-bound JSON where a model has no such mode."""
+
 
 class CannotHonour(Exception):
     """This deployment cannot honour a field that changes the answer's meaning. `field` is its public name."""
@@ -81,3 +84,6 @@ class ParameterMap(Protocol):
 
     def translate(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
         """Rename and convert. Raises CannotHonour."""
+
+    def efforts(self, model: str) -> tuple[str, ...]:
+        """Values of `reasoning_effort` that this model takes, from none upwards."""

@@ -1,0 +1,33 @@
+"""Which wire each provider speaks."""
+
+from collections.abc import Mapping
+
+from llmdeal_litellm.catalog.model import Deployment
+from llmdeal_litellm.upstream.codecs import anthropic, gemini
+from llmdeal_litellm.upstream.codecs.openai import OpenAiCodec
+from llmdeal_litellm.upstream.codecs.wire import Codec, ParameterMap
+
+NATIVE_ADDRESSES: Mapping[str, str] = {"anthropic": anthropic.ADDRESS, "gemini": gemini.ADDRESS}
+"""Where the providers with a wire of their own are when the config gives no address."""
+
+
+def codecs(maps: Mapping[str, ParameterMap]) -> dict[str, Codec]:
+    """A codec for each provider that there is a map of: its own wire's, or OpenAI's."""
+    shared = OpenAiCodec(maps)
+    found: dict[str, Codec] = dict.fromkeys(maps, shared)
+    if "anthropic" in maps:
+        found["anthropic"] = anthropic.AnthropicCodec(maps["anthropic"])
+    if "gemini" in maps:
+        found["gemini"] = gemini.GeminiCodec(maps["gemini"])
+    return found
+
+
+def address_problem(deployment: Deployment) -> str | None:
+    """What is wrong with a deployment's address for the wire that is spoken there, or None."""
+    base = deployment.api_base or ""
+    if deployment.provider in NATIVE_ADDRESSES and base.endswith("/openai"):
+        return (
+            f"'{deployment.provider}/…' speaks the provider's own wire: leave '/openai' out of api_base, or "
+            f"write model: openai/{deployment.model} to use the compatible endpoint"
+        )
+    return None
