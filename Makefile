@@ -7,7 +7,7 @@ GATEWAY_ENV := LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR LITELLM_DONT_
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --extra install
 
-.PHONY: help run install test check lock clean
+.PHONY: help run install test check wires bench-codecs litellm-upgrade lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -25,6 +25,15 @@ check: $(VENV)/.dev ## lint, types, and the shape of the code
 	$(BIN)/ruff format --check --diff .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_architecture.py
+
+wires: $(VENV)/.dev ## print every chat case on every upstream wire: passed, or why the wire cannot
+	$(BIN)/python -m pytest tests/spec --wire-table -k "$(CASES)"
+
+bench-codecs: $(VENV)/.dev ## what the codec of each wire costs, beside LiteLLM's own classes
+	@$(BIN)/python benchmarks/wire_codecs.py $(ARGS)
+
+litellm-upgrade: $(VENV)/.dev ## run the tests of docs/litellm-seams.md against litellm VERSION
+	@$(BIN)/python tests/seams/upgrade.py $(VERSION) $(ARGS)
 
 lock: ## resolve the dependencies anew (needs uv)
 	$(COMPILE) -o requirements.lock
