@@ -9,7 +9,6 @@ import argparse
 import importlib.metadata
 import json
 import os
-import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -80,7 +79,7 @@ def run(target: Path, tests: list[str]) -> Outcomes:
         path = case.get("file") or case.get("classname", "").replace(".", "/") + ".py"
         name = case.get("name", "")
         failed = case.find("failure") is not None or case.find("error") is not None
-        for key in (path, f"{path}::{re.sub(r'[[].*', '', name)}"):
+        for key in (path, f"{path}::{name.partition('[')[0]}"):
             number, names = found.get(key, (0, []))
             found[key] = (number + 1, [*names, name] if failed else names)
     return found
