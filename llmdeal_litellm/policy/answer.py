@@ -14,6 +14,8 @@ from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim
 
 TOOL_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 DONE = b"data: [DONE]\n\n"
+KEEPALIVE = b": keep-alive\n\n"
+"""A comment, which every reader of server-sent events passes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,7 @@ class Delta:
     @property
     def has_output(self) -> bool:
         """Whether there is anything in it for the caller."""
-        spelled = isinstance(self.logprobs, dict) and self.logprobs.get("content")
-        return bool(self.content or self.reasoning or self.refusal or self.tool_calls or spelled)
+        return bool(self.content or self.reasoning or self.refusal or self.tool_calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,14 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._size = 0
         self._started = False
+        self._after_return = False
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The data of every event that `piece` completes. Raises EventTooLarge."""
+        if self._after_return:
+            # The line feed that belongs to the carriage return before.
+            piece = piece.removeprefix(b"\n")
+        self._after_return = piece.endswith(b"\r")
         buffer = self._buffer + piece
         if not self._started:
             if len(buffer) < len(BOM) and BOM.startswith(buffer):
@@ -33,14 +38,9 @@ class SseDecoder:
                 return
             self._started = True
             buffer = buffer.removeprefix(BOM)
-        held_back = b""
-        if buffer.endswith(b"\r"):
-            # The line feed that belongs to this carriage return may be in the next piece.
-            buffer, held_back = buffer[:-1], b"\r"
         if b"\r" in buffer:
             buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, rest = buffer.split(b"\n")
-        self._buffer = rest + held_back
+        *lines, self._buffer = buffer.split(b"\n")
         if self._size + len(self._buffer) > SSE_EVENT_BYTES_MAX:
             raise EventTooLarge
         for line in lines:

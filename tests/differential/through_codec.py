@@ -22,6 +22,7 @@ from llmdeal_litellm.upstream.codecs.litellm import parameter_maps
 from llmdeal_litellm.upstream.codecs.table import codecs
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour
 from llmdeal_litellm.upstream.failures import UpstreamFailure
+from llmdeal_litellm.upstream.route import Candidate
 from llmdeal_litellm.upstream.transport import Transport
 
 LIMIT_MAX = 8192
@@ -61,7 +62,7 @@ class Ours:
     async def _exchanged(self, request: ChatRequest, member: Member, found: Outcome) -> None:
         alias = _alias(request.model, member)
         limit = request.output_limit or LIMIT_MAX
-        candidate = self._upstreams.plan(request, member)
+        candidate = Candidate(member, self._upstreams.plan(request, member))
         if not request.stream:
             answer = await self._upstreams.answer(candidate, alias, request.model, limit, lambda: None)
             _read(answer, found)

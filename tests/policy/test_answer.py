@@ -215,7 +215,7 @@ def test_ids() -> None:
         (Delta(content=""), False),
         (Delta(finish_reason="stop", claim=Claim(1, 1)), False),
         (Delta(logprobs={"content": []}), False),
-        (Delta(logprobs={"content": [{"token": "x"}]}), True),
+        (Delta(logprobs={"content": [{"token": "x"}]}), False),
         (Delta(content="x"), True),
         (Delta(reasoning="x"), True),
         (Delta(refusal="x"), True),

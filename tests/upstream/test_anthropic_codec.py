@@ -96,12 +96,13 @@ def test_a_thinking_budget_fits_the_limit(limit: int, budget: int | None) -> Non
     assert sent["max_tokens"] == limit
 
 
-def test_a_turn_that_called_without_its_thinking_goes_on_without() -> None:
-    """Callers cannot send thinking back, and the wire wants it before the calls of the same turn."""
-    history = [user(), called(("1", "look", "{}")), result("1", "a")]
+def test_a_turn_that_began_without_its_thinking_goes_on_without() -> None:
+    """Callers cannot send thinking back, and the wire wants it before all else in the same turn."""
+    called_before = [user(), called(("1", "look", "{}")), result("1", "a")]
 
-    sent = body_of(MANUAL, limit=9000, messages=history, tools=[tool()], reasoning_effort="high")
-    assert "thinking" not in sent
+    for history in (called_before, [user(), {"role": "assistant", "content": "Roses"}]):
+        sent = body_of(MANUAL, limit=9000, messages=history, tools=[tool()], reasoning_effort="high")
+        assert "thinking" not in sent
 
 
 def test_a_schema_goes_as_the_format_of_the_output() -> None:

@@ -16,6 +16,7 @@ from llmdeal_litellm.policy.chat_request import parse_chat
 from llmdeal_litellm.upstream.calls import Upstreams, bounded_by
 from llmdeal_litellm.upstream.codecs.table import codecs
 from llmdeal_litellm.upstream.failures import BadStatus, InputRefused, Throttled, TooSlow, from_status
+from llmdeal_litellm.upstream.route import Candidate
 from llmdeal_litellm.upstream.transport import Transport
 
 DEADLINES = Deadlines(connect_s=5, first_byte_s=5, silence_s=0.2, answer_s=10)
@@ -42,7 +43,7 @@ async def streamed(transport: Transport, upstream: RawUpstream) -> list[Delta]:
     member = member_of()
     member = replace(member, deployment=replace(member.deployment, api_base=upstream.url))
     upstreams = Upstreams(transport, codecs({member.deployment.provider: AsItIs()}), DEADLINES)
-    candidate = upstreams.plan(parse_chat(HELLO), member)
+    candidate = Candidate(member, upstreams.plan(parse_chat(HELLO), member))
     async with upstreams.deltas(candidate, ALIAS, "m", 10, lambda: None) as batches:
         return [delta async for batch in batches for delta in batch]
 
@@ -73,7 +74,11 @@ async def test_an_unfinished_stream_that_falls_silent_is_not(transport: Transpor
 
 @pytest.mark.parametrize(
     ("timeout_s", "expected"),
-    [(None, DEADLINES), (0.1, Deadlines(5, 0.1, 0.1, 0.1)), (300.0, replace(DEADLINES, answer_s=300.0))],
+    [
+        (None, DEADLINES),
+        (0.1, replace(DEADLINES, first_byte_s=0.1, silence_s=0.1, answer_s=0.1)),
+        (300.0, replace(DEADLINES, answer_s=300.0)),
+    ],
 )
 def test_a_deployments_timeout_replaces_the_general_one(timeout_s: float | None, expected: Deadlines) -> None:
     """A longer one lengthens the whole answer, a shorter one shortens every wait."""

@@ -157,14 +157,14 @@ FINISH = {
     "model_length": "length",
     "MAX_TOKENS": "length",
     "content_filter": "content_filter",
-    "function_call": "tool_calls",
+    "function_call": "stop",
     "something new": "stop",
 }
 
 
 @pytest.mark.parametrize("said", FINISH)
 def test_finish_reasons_are_openais(said: str) -> None:
-    """Every provider's word for it becomes one of four."""
+    """Every provider's word for it becomes one of four; an answer without calls does not end with calls."""
     assert plan_of({}).answer(answer({"content": "x"}, said)).finish_reason == FINISH[said]
 
 
@@ -209,7 +209,7 @@ def test_an_output_limit_is_sent_though_the_map_drops_it() -> None:
 def test_a_lone_surrogate_does_not_lose_the_answer() -> None:
     """Half a character becomes the replacement character."""
     body = answer({"content": "a?b"}).replace(b"a?b", b"a\\ud83db")
-    assert plan_of({}).answer(body).content in ("a?b", "a\ufffdb")
+    assert plan_of({}).answer(body).content == "a\ufffdb"
 
 
 def events(*found: object) -> list[Delta | None]:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from raw_upstream import CHUNKED, RawUpstream, chunk, http, raw_upstream
@@ -198,7 +199,7 @@ async def test_a_connection_that_does_not_come_about_is_given_up(transport: Tran
             filler.connect_ex(deaf.getsockname())
         call = RawUpstream(silence, port=deaf.getsockname()[1]).call()
         with pytest.raises(NotReached):
-            await transport.fetch(call, Deadlines(0.1, 5, 5, 10), unheard, most_bytes=MOST)
+            await transport.fetch(call, replace(PATIENT, connect_s=0.1), unheard, most_bytes=MOST)
 
 
 async def slow_body(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
@@ -216,9 +217,9 @@ async def drip(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
 
 
 WAITS = {
-    "silence in the middle": (slow_body, Deadlines(5, 5, 0.1, 10)),
-    "a drip without end": (drip, Deadlines(5, 5, 0.2, 0.3)),
-    "no answer at all in time": (silence, Deadlines(5, 5, 5, 0.1)),
+    "silence in the middle": (slow_body, replace(PATIENT, silence_s=0.1)),
+    "a drip without end": (drip, replace(PATIENT, silence_s=0.2, answer_s=0.3)),
+    "no answer at all in time": (silence, replace(PATIENT, answer_s=0.1)),
 }
 
 

@@ -15,7 +15,14 @@ from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.messages import ImagePart, TextPart, ToolCall
 from llmdeal_litellm.policy.usage import Claim
 from llmdeal_litellm.upstream.codecs import anthropic_answers
-from llmdeal_litellm.upstream.codecs.conversation import Conversation, Item, Turn, conversation
+from llmdeal_litellm.upstream.codecs.conversation import (
+    Conversation,
+    Item,
+    Turn,
+    arguments,
+    conversation,
+    image_data,
+)
 from llmdeal_litellm.upstream.codecs.parameters import (
     Parameters,
     asked,
@@ -24,6 +31,7 @@ from llmdeal_litellm.upstream.codecs.parameters import (
     require_images,
     suit_effort,
     translated,
+    written,
 )
 from llmdeal_litellm.upstream.codecs.tool_names import ToolNames, declared, plain_id
 from llmdeal_litellm.upstream.codecs.wire import (
@@ -39,7 +47,6 @@ VERSION = "2023-06-01"
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 TOOL_NAME_CHARS_MAX = 128
 THINKING_BUDGET_TOKENS_MIN = 1024
-DATA_URL = re.compile(r"data:(image/[a-z]+);base64,(.*)", re.DOTALL)
 MEANINGFUL: Mapping[str, frozenset[str]] = {
     "tools": frozenset({"tools"}),
     "tool_choice": frozenset({"tool_choice"}),
@@ -47,8 +54,8 @@ MEANINGFUL: Mapping[str, frozenset[str]] = {
 }
 """As what fields that change the answer's meaning come out of the map. `logprobs` never does; for
 `response_format` there are two ways, see `AnthropicPlan`."""
-TAKEN_OVER = ("tools", "tool_choice", "stop_sequences", "temperature", "top_p", "thinking", "output_config")
-"""What is taken out of the map's result under the same name; everything else in it is dropped."""
+TAKEN_OVER = ("tool_choice", "stop_sequences", "temperature", "top_p", "thinking", "output_config")
+"""What is taken out of the map's result as it is, beside tools and format; all else in it is dropped."""
 
 
 class AnthropicCodec:
@@ -99,9 +106,13 @@ class AnthropicPlan:
             if "tools" in wanted or "tools" not in found:
                 raise CannotHonour("response_format")
             self._json_tool = JSON_TOOL
+            # The map leaves the choice to a model that thinks, and then nothing binds it to the format.
+            found["tool_choice"] = {"type": "tool", "name": JSON_TOOL}
+            found.pop("thinking", None)
         thinking = found.get("thinking")
-        if isinstance(thinking, dict) and thinking.get("type") == "enabled" and said.in_tool_loop:
-            # The turn that called would have to carry its thinking, which callers cannot send back.
+        begun = said.in_tool_loop or not said.turns[-1].by_user
+        if isinstance(thinking, dict) and thinking.get("type") == "enabled" and begun:
+            # The turn that goes on would have to begin with its thinking, which callers cannot send back.
             del found["thinking"]
         return found
 
@@ -109,14 +120,17 @@ class AnthropicPlan:
         body: dict[str, object] = {"model": self._member.deployment.model}
         if said.system:
             body["system"] = [{"type": "text", "text": text} for text in said.system]
-        body["messages"] = [self._turn(turn) for turn in _without_last_blanks(said.turns)]
+        turns = [self._turn(turn) for turn in _without_last_blanks(said.turns)]
+        body["messages"] = written(turns, "messages")
+        if "tools" in found:
+            body["tools"] = written(found["tools"], "tools")
         body |= {name: found[name] for name in TAKEN_OVER if name in found}
         if "output_format" in found:
             # Where the format stands since it left its beta; the map still writes the older field.
             config = found.get("output_config")
             body["output_config"] = {
                 **(config if isinstance(config, dict) else {}),
-                "format": found["output_format"],
+                "format": written(found["output_format"], "response_format"),
             }
         if self._request.stream:
             body["stream"] = True
@@ -146,10 +160,10 @@ class AnthropicPlan:
         if isinstance(item, TextPart):
             return {"type": "text", "text": item.text}
         if isinstance(item, ImagePart):
-            return {"type": "image", "source": _source(item.url)}
+            return {"type": "image", "source": _source(item)}
         if isinstance(item, ToolCall):
             name = self._names.there(item.name)
-            return {"type": "tool_use", "id": plain_id(item.id), "name": name, "input": _arguments(item)}
+            return {"type": "tool_use", "id": plain_id(item.id), "name": name, "input": arguments(item)}
         result: dict[str, object] = {"type": "tool_result", "tool_use_id": plain_id(item.call.id)}
         return {**result, "content": item.text} if item.text.strip() else result
 
@@ -193,20 +207,11 @@ def _fit_thinking(body: dict[str, object], limit: int) -> None:
         body["thinking"] = {**thinking, "budget_tokens": limit - 1}
 
 
-def _arguments(call: ToolCall) -> object:
-    """A call's arguments as the object that this wire wants."""
-    try:
-        found = orjson.loads(call.arguments or "{}")
-    except orjson.JSONDecodeError:
-        found = call.arguments
-    return found if isinstance(found, dict) else {"arguments": found}
-
-
-def _source(url: str) -> dict[str, object]:
-    inline = DATA_URL.fullmatch(url)
-    if inline is None:
-        return {"type": "url", "url": url}
-    return {"type": "base64", "media_type": inline[1], "data": inline[2]}
+def _source(image: ImagePart) -> dict[str, object]:
+    if not image.inline:
+        return {"type": "url", "url": image.url}
+    media_type, data = image_data(image)
+    return {"type": "base64", "media_type": media_type, "data": data}
 
 
 def address(deployment: Deployment) -> str:

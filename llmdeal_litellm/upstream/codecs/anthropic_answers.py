@@ -3,15 +3,15 @@
 Source: Anthropic API reference, "Messages" and "Streaming messages".
 """
 
-from collections.abc import Callable
-
 from llmdeal_litellm.policy.answer import Answer, Delta, ToolCallPart
 from llmdeal_litellm.policy.strict_json import Json
 from llmdeal_litellm.policy.usage import NO_CLAIM, Claim, read_count
 from llmdeal_litellm.upstream.codecs.reading import (
     TOOL_CALLS_MAX,
     Fields,
+    ToolName,
     claim_or_none,
+    ending,
     json_text,
     objects,
     read_json,
@@ -31,8 +31,6 @@ FINISH_REASONS = {
 CACHE_COUNTS = ("cache_creation_input_tokens", "cache_read_input_tokens")
 """Parts of the input that `input_tokens` leaves out."""
 
-ToolName = Callable[[str], str]
-
 
 def read_answer(body: bytes, json_tool: str | None, name_of: ToolName) -> Answer:
     """A plain answer. `json_tool` names the tool whose arguments are the content the caller asked for;
@@ -44,16 +42,13 @@ def read_answer(body: bytes, json_tool: str | None, name_of: ToolName) -> Answer
     reason = _finish_reason(found.get("stop_reason"))
     if reason is None:
         raise BrokenAnswer("an answer without a stop reason")
-    calls = tuple(_whole_call(i, b, name_of) for i, b in enumerate(_of(blocks, "tool_use")[:TOOL_CALLS_MAX]))
+    calls = tuple(_whole_call(i, b, name_of) for i, b in enumerate(_of(blocks, "tool_use")))
     content = "".join(text(b.get("text")) for b in _of(blocks, "text"))
     if json_tool is not None and calls:
         content, calls = calls[0].arguments, ()
-        reason = "stop" if reason == "tool_calls" else reason
-    if calls and reason == "stop":
-        reason = "tool_calls"
     return Answer(
         content=None if calls and not content else content,
-        finish_reason=reason,
+        finish_reason=ending(reason, called=bool(calls)),
         reasoning="".join(text(b.get("thinking")) for b in _of(blocks, "thinking")) or None,
         tool_calls=calls,
         claim=read_claim(found.get("usage")),
@@ -133,19 +128,17 @@ class AnthropicStream:
     def _call(self, part: ToolCallPart) -> Delta | None:
         if self._json_tool is None:
             return Delta(tool_calls=(part,))
-        return Delta(content=part.arguments) if part.arguments else None
+        # The first call is the content, as in a plain answer.
+        return Delta(content=part.arguments) if part.arguments and part.index == 0 else None
 
     def _message_delta(self, found: Fields) -> Delta | None:
         claimed = self._claimed(found.get("usage"))
         reason = _finish_reason(_object(found, "delta").get("stop_reason"))
         if reason is None:
             return claimed
-        if self._json_tool is not None and reason == "tool_calls":
-            reason = "stop"
-        elif self._json_tool is None and self._calls and reason == "stop":
-            reason = "tool_calls"
         self.finished = True
-        return Delta(finish_reason=reason, claim=claimed.claim if claimed else None)
+        called = bool(self._calls) and self._json_tool is None
+        return Delta(finish_reason=ending(reason, called=called), claim=claimed.claim if claimed else None)
 
     def _claimed(self, usage: Json) -> Delta | None:
         """The counts so far: those of a later event replace, one by one, those of an earlier."""
@@ -176,12 +169,12 @@ def _finish_reason(value: Json) -> str | None:
         return None
     if not isinstance(value, str):
         raise BrokenAnswer("a stop reason that is no text")
-    return FINISH_REASONS.get(value, "stop")
+    return FINISH_REASONS.get(value, "stop") if value else None
 
 
 def _whole_call(index: int, block: Fields, name_of: ToolName) -> ToolCallPart:
     name, given = text(block.get("name")), block.get("input")
-    if not name or not isinstance(given, dict):
+    if not name or not isinstance(given, dict) or index >= TOOL_CALLS_MAX:
         raise BrokenAnswer("a malformed tool call")
     return ToolCallPart(index, name_of(name), json_text(given))
 

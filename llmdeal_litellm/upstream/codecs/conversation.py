@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import orjson
+
 from llmdeal_litellm.policy.messages import ImagePart, Message, TextPart, ToolCall
+from llmdeal_litellm.policy.strict_json import Json, JsonObject
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour
 
 OPENING = TextPart(".")
@@ -104,3 +107,24 @@ def _order_results(before: Turn, turn: Turn) -> None:
     results = [i for i in turn.items if isinstance(i, ToolResult)]
     results.sort(key=lambda r: places.get(r.call.id, len(places)))
     turn.items[:] = [*results, *(i for i in turn.items if not isinstance(i, ToolResult))]
+
+
+def arguments(call: ToolCall) -> JsonObject:
+    """A call's arguments as the object that these wires want."""
+    found = json_or_text(call.arguments or "{}")
+    return found if isinstance(found, dict) else {"arguments": found}
+
+
+def json_or_text(given: str) -> Json:
+    """What a text says as JSON, or the text."""
+    try:
+        found: Json = orjson.loads(given)
+    except orjson.JSONDecodeError:
+        return given
+    return found
+
+
+def image_data(image: ImagePart) -> tuple[str, str]:
+    """Media type and base64 of an inline image."""
+    media_type, _, data = image.url.removeprefix("data:").partition(";base64,")
+    return media_type, data

@@ -19,7 +19,15 @@ from llmdeal_litellm.policy.messages import ImagePart, TextPart, ToolCall
 from llmdeal_litellm.policy.strict_json import Json, JsonObject
 from llmdeal_litellm.policy.usage import Claim
 from llmdeal_litellm.upstream.codecs import gemini_answers
-from llmdeal_litellm.upstream.codecs.conversation import Item, ToolResult, Turn, conversation
+from llmdeal_litellm.upstream.codecs.conversation import (
+    Item,
+    ToolResult,
+    Turn,
+    arguments,
+    conversation,
+    image_data,
+    json_or_text,
+)
 from llmdeal_litellm.upstream.codecs.parameters import (
     Parameters,
     asked,
@@ -28,6 +36,7 @@ from llmdeal_litellm.upstream.codecs.parameters import (
     require_images,
     suit_effort,
     translated,
+    written,
 )
 from llmdeal_litellm.upstream.codecs.tool_names import ToolNames
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap, StreamDecoder, UpstreamCall
@@ -40,7 +49,6 @@ STOP_STRINGS_MAX = 5
 EFFORTS = ("none", "minimal", "low", "medium", "high")
 GIF = "data:image/gif"
 """The one kind of image that callers may send and this wire does not take. Source: "Image understanding"."""
-DATA_URL = re.compile(r"data:(image/[a-z]+);base64,(.*)", re.DOTALL)
 GENERATION_3 = re.compile(r"gemini-([3-9]|\d\d)")
 """Models that want a signature of their thinking back with each call, and take a format beside tools."""
 NO_SIGNATURE = "skip_thought_signature_validator"
@@ -106,11 +114,12 @@ class GeminiPlan:
         self._signs = GENERATION_3.search(member.deployment.model) is not None
         found = self._translated(request, parameters)
         said = conversation(request.messages)
-        self._body: dict[str, object] = {"contents": [self._content(turn) for turn in said.turns]}
+        turns = [self._content(turn) for turn in said.turns]
+        self._body: dict[str, object] = {"contents": written(turns, "messages")}
         if said.system:
             self._body["systemInstruction"] = {"parts": [{"text": text} for text in said.system]}
         if "tools" in found:
-            self._body["tools"] = found["tools"]
+            self._body["tools"] = written(found["tools"], "tools")
         if "tool_choice" in found:
             self._body["toolConfig"] = found["tool_choice"]
         self._generation = {there: found[here] for here, there in GENERATION.items() if here in found}
@@ -155,11 +164,10 @@ class GeminiPlan:
         if isinstance(item, TextPart):
             return {"text": item.text}
         if isinstance(item, ImagePart):
-            inline = DATA_URL.fullmatch(item.url)
-            assert inline is not None, "plan_chat lets no address pass"
-            return {"inlineData": {"mimeType": inline[1], "data": inline[2]}}
+            mime_type, data = image_data(item)
+            return {"inlineData": {"mimeType": mime_type, "data": data}}
         if isinstance(item, ToolCall):
-            return {"functionCall": {"name": self._names.there(item.name), "args": _arguments(item)}}
+            return {"functionCall": {"name": self._names.there(item.name), "args": arguments(item)}}
         return {"functionResponse": {"name": self._names.there(item.call.name), "response": _result(item)}}
 
 
@@ -197,22 +205,10 @@ def _has_empty_object(schema: Json) -> bool:
     return any(_has_empty_object(value) for value in schema.values())
 
 
-def _arguments(call: ToolCall) -> object:
-    found = _json(call.arguments or "{}")
-    return found if isinstance(found, dict) else {"arguments": found}
-
-
 def _result(result: ToolResult) -> object:
     """The wire wants an object; a text that is none stands in the field that the wire has for it."""
-    found = _json(result.text)
+    found = json_or_text(result.text)
     return found if isinstance(found, dict) else {"output": result.text}
-
-
-def _json(text: str) -> object:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
 
 
 def address(deployment: Deployment) -> str:

@@ -3,15 +3,15 @@
 Source: Google, Gemini API reference, "GenerateContentResponse", "FinishReason", "UsageMetadata".
 """
 
-from collections.abc import Callable
-
 from llmdeal_litellm.policy.answer import Answer, Delta, ToolCallPart
 from llmdeal_litellm.policy.strict_json import Json
 from llmdeal_litellm.policy.usage import NO_CLAIM, Claim, read_count
 from llmdeal_litellm.upstream.codecs.reading import (
     TOOL_CALLS_MAX,
     Fields,
+    ToolName,
     claim_or_none,
+    ending,
     json_text,
     numbers,
     objects,
@@ -29,8 +29,6 @@ BROKEN_OFF = frozenset(
 )
 """Finish reasons that say the answer is none."""
 
-ToolName = Callable[[str], str]
-
 
 def read_answer(body: bytes, name_of: ToolName) -> Answer:
     """A plain answer. `name_of` gives the caller's name of a tool. A blocked prompt is an answer too."""
@@ -40,7 +38,7 @@ def read_answer(body: bytes, name_of: ToolName) -> Answer:
         raise BrokenAnswer("an answer without a finish reason")
     return Answer(
         content=None if piece.calls and not piece.content else piece.content,
-        finish_reason=piece.finish_reason,
+        finish_reason=ending(piece.finish_reason, called=bool(piece.calls)),
         reasoning=piece.reasoning or None,
         tool_calls=piece.calls,
         claim=read_claim(found.get("usageMetadata")),
@@ -70,7 +68,7 @@ class GeminiStream:
             content=piece.content or None,
             reasoning=piece.reasoning or None,
             tool_calls=piece.calls,
-            finish_reason="tool_calls" if reason == "stop" and self._calls else reason,
+            finish_reason=None if reason is None else ending(reason, called=self._calls > 0),
             claim=claim_or_none(read_claim(found.get("usageMetadata"))),
         )
 
@@ -79,8 +77,10 @@ class _Piece:
     """What one GenerateContentResponse says."""
 
     def __init__(self, found: Fields, name_of: ToolName, *, first_call: int) -> None:
-        candidates = objects(found.get("candidates"))
-        candidate = candidates[0] if candidates else {}
+        candidates = found.get("candidates")
+        candidate = candidates[0] if isinstance(candidates, list) and candidates else {}
+        if not isinstance(candidate, dict):
+            raise BrokenAnswer("a malformed candidate")
         content = candidate.get("content")
         parts = objects(content.get("parts")) if isinstance(content, dict) else []
         said = [p for p in parts if isinstance(p.get("text"), str)]
@@ -88,10 +88,9 @@ class _Piece:
         self.reasoning = "".join(text(p["text"]) for p in said if p.get("thought") is True)
         calls = [p["functionCall"] for p in parts if p.get("functionCall") is not None]
         self.calls = tuple(_call(first_call + i, call, name_of) for i, call in enumerate(calls))
-        reason = _finish_reason(candidate.get("finishReason"))
+        self.finish_reason = _finish_reason(candidate.get("finishReason"))
         if not candidates and _is_blocked(found):
-            reason = WITHHELD
-        self.finish_reason = "tool_calls" if reason == "stop" and self.calls else reason
+            self.finish_reason = WITHHELD
 
 
 def _call(index: int, call: Json, name_of: ToolName) -> ToolCallPart:
@@ -115,7 +114,7 @@ def _finish_reason(value: Json) -> str | None:
         return None
     if not isinstance(value, str) or value in BROKEN_OFF:
         raise BrokenAnswer("a finish reason that is an error")
-    return FINISH_REASONS.get(value, WITHHELD)
+    return FINISH_REASONS.get(value, WITHHELD) if value else None
 
 
 def read_claim(usage: Json) -> Claim:
@@ -138,7 +137,7 @@ def read_claim(usage: Json) -> Claim:
 
 def read_vectors(body: bytes, items: int) -> tuple[list[list[float]], Claim]:
     """Embedding vectors, which stand in the order of the input. The wire has no count of their tokens."""
-    found = objects(read_json(body).get("embeddings"))
-    if len(found) != items:
+    found = read_json(body).get("embeddings")
+    if not isinstance(found, list) or len(found) != items:
         raise BrokenAnswer("not as many vectors as inputs")
-    return [numbers(one.get("values")) for one in found], NO_CLAIM
+    return [numbers(one.get("values") if isinstance(one, dict) else None) for one in found], NO_CLAIM

@@ -9,6 +9,7 @@ from llmdeal_litellm.upstream.codecs.reading import (
     TOOL_CALLS_MAX,
     Fields,
     claim_or_none,
+    ending,
     json_text,
     numbers,
     read_json,
@@ -50,12 +51,9 @@ def read_answer(body: bytes, json_tool: str | None, logprobs: bool) -> Answer:
     content = _text(message.get("content"))
     if json_tool is not None and calls:
         content, calls = calls[0].arguments, ()
-        reason = "stop" if reason == "tool_calls" else reason
-    if calls and reason == "stop":
-        reason = "tool_calls"
     return Answer(
         content=content if content is not None or calls else "",
-        finish_reason=reason,
+        finish_reason=ending(reason, called=bool(calls)),
         reasoning=_reasoning(message),
         refusal=_text(message.get("refusal")),
         tool_calls=calls,
@@ -70,7 +68,7 @@ class OpenAiStream:
     def __init__(self, json_tool: str | None, logprobs: bool) -> None:
         self._json_tool = json_tool
         self._logprobs = logprobs
-        self._opened: set[int] = set()
+        self._opened: list[int] = []
         self.finished = False
         self.ended = False
 
@@ -96,12 +94,13 @@ class OpenAiStream:
         calls = self._pieces(delta.get("tool_calls"))
         content = _text(delta.get("content"))
         reason = _finish_reason(choice.get("finish_reason"))
-        if self._json_tool is not None and (calls or reason == "tool_calls"):
-            content, calls = (content or "") + "".join(c.arguments for c in calls), ()
-            reason = "stop" if reason == "tool_calls" else reason
-        elif reason == "stop" and self._opened:
-            reason = "tool_calls"
-        self.finished = self.finished or reason is not None
+        if self._json_tool is not None and calls:
+            # The first call is the content, as in a plain answer.
+            first = (c.arguments for c in calls if c.index == self._opened[0])
+            content, calls = (content or "") + "".join(first), ()
+        if reason is not None:
+            self.finished = True
+            reason = ending(reason, called=bool(self._opened) and self._json_tool is None)
         return Delta(
             content=content or None,
             reasoning=_reasoning(delta),
@@ -127,7 +126,7 @@ class OpenAiStream:
             if index in self._opened:
                 found.append(ToolCallPart(index, None, arguments, opens=False))
             elif name:
-                self._opened.add(index)
+                self._opened.append(index)
                 found.append(ToolCallPart(index, name, arguments))
             else:
                 raise BrokenAnswer("a tool call without a name")
@@ -170,10 +169,10 @@ def _whole_calls(value: Json) -> tuple[ToolCallPart, ...]:
     if not isinstance(value, list):
         return ()
     found: list[ToolCallPart] = []
-    for index, item in enumerate(value[:TOOL_CALLS_MAX]):
+    for index, item in enumerate(value):
         function = item.get("function") if isinstance(item, dict) else None
         name = _text(function.get("name")) if isinstance(function, dict) else None
-        if not isinstance(function, dict) or not name:
+        if not isinstance(function, dict) or not name or index >= TOOL_CALLS_MAX:
             raise BrokenAnswer("a malformed tool call")
         found.append(ToolCallPart(index, name, _arguments(function)))
     return tuple(found)
@@ -215,8 +214,8 @@ def _logprob(item: Fields, *, top: bool) -> Fields:
     token, logprob, spelled = item.get("token"), item.get("logprob"), item.get("bytes")
     found: Fields = {
         "token": token if isinstance(token, str) else "",
-        "logprob": logprob if isinstance(logprob, float | int) else 0.0,
-        "bytes": [b for b in spelled if isinstance(b, int)] if isinstance(spelled, list) else None,
+        "logprob": logprob if isinstance(logprob, float | int) and not isinstance(logprob, bool) else 0.0,
+        "bytes": [b for b in spelled if _is_byte(b)] if isinstance(spelled, list) else None,
     }
     if top:
         others = item.get("top_logprobs")
@@ -226,3 +225,7 @@ def _logprob(item: Fields, *, top: bool) -> Fields:
             else []
         )
     return found
+
+
+def _is_byte(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import orjson
+
 from llmdeal_litellm.catalog.model import Deployment, Member
 from llmdeal_litellm.limits import USER_AGENT
 from llmdeal_litellm.policy.chat_request import REASONING_EFFORTS, ChatRequest
@@ -54,7 +56,7 @@ def translated(
     """
     for name in ("tools", "response_format"):
         if grows_too_much(cast(Json, parameters.get(name))):
-            raise CannotHonour(f"{name} with so many references")
+            raise CannotHonour(f"{name} with so many references or alternatives")
     supported = provider_map.supports(deployment.model)
     kept = {name: value for name, value in parameters.items() if name in supported}
     found = provider_map.translate(deployment.model, kept) if kept else {}
@@ -62,6 +64,15 @@ def translated(
         if name in parameters and outcomes.isdisjoint(found):
             raise CannotHonour(name)
     return found
+
+
+def written(value: object, name: str) -> orjson.Fragment:
+    """A value as the JSON that will be sent. Raises CannotHonour, naming it, for one nested too deeply: JSON
+    text in a message, or a schema with its references inlined, may be nested deeper than a body."""
+    try:
+        return orjson.Fragment(orjson.dumps(value))
+    except TypeError:
+        raise CannotHonour(f"{name} nested so deeply") from None
 
 
 def suit_effort(parameters: Parameters, taken: Sequence[str] | None) -> None:

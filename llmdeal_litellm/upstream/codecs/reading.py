@@ -1,6 +1,8 @@
 """Reading upstreams' JSON on any wire. What is not what it should be is a BrokenAnswer."""
 
 import json
+import re
+from collections.abc import Callable
 
 import orjson
 
@@ -10,8 +12,11 @@ from llmdeal_litellm.upstream.failures import BrokenAnswer
 
 TOOL_CALLS_MAX = 256
 FLOAT32_MAX = 3.4028234663852886e38
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Fields = dict[str, Json]
+ToolName = Callable[[str], str]
+"""The caller's name of what the wire calls a tool."""
 
 
 def read_json(body: bytes) -> Fields:
@@ -30,7 +35,7 @@ def _with_surrogates(body: bytes) -> object:
         raise BrokenAnswer("not JSON")
     try:
         repaired = json.dumps(json.loads(body), ensure_ascii=False)
-        return orjson.loads(repaired.encode("utf-8", "replace"))
+        return orjson.loads(LONE_SURROGATE.sub("\ufffd", repaired))
     except (ValueError, RecursionError):
         raise BrokenAnswer("not JSON") from None
 
@@ -51,6 +56,13 @@ def text(value: Json) -> str:
 def objects(value: Json) -> list[Fields]:
     """The objects of a list, in their order, and nothing for anything else."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def ending(reason: str, *, called: bool) -> str:
+    """The finish reason of an answer with or without calls: it calls when there are calls, and only then."""
+    if called:
+        return "tool_calls" if reason == "stop" else reason
+    return "stop" if reason == "tool_calls" else reason
 
 
 def claim_or_none(claim: Claim) -> Claim | None:

@@ -35,7 +35,7 @@ class StreamDecoder(Protocol):
     """Decodes the events of one streamed answer."""
 
     def event(self, data: bytes) -> Delta | None:
-        """What one event says, or None when it says nothing. Raises BrokenAnswer or InputRefused."""
+        """What one event says, or None when it says nothing. Raises BrokenAnswer."""
 
     @property
     def finished(self) -> bool:
