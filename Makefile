@@ -7,7 +7,7 @@ GATEWAY_ENV := LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR LITELLM_DONT_
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --extra install
 
-.PHONY: help run install test check wires bench-codecs litellm-upgrade lock clean
+.PHONY: help run install test check wires faults hangups bench-codecs litellm-upgrade lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -28,6 +28,12 @@ check: $(VENV)/.dev ## lint, types, and the shape of the code
 
 wires: $(VENV)/.dev ## print every chat case on every upstream wire: passed, or why the wire cannot
 	$(BIN)/python -m pytest tests/spec --wire-table -k "$(CASES)"
+
+faults: $(VENV)/.dev ## print what becomes of every upstream fault on every wire, pinned and in a lane
+	$(BIN)/python -m pytest tests/faults --fault-table --tb=no -rN
+
+hangups: $(VENV)/.dev ## hang up on a gateway 1,000 times at random points, and print what came of it
+	@$(BIN)/python tests/clients/hangups.py $(ARGS)
 
 bench-codecs: $(VENV)/.dev ## what the codec of each wire costs, beside LiteLLM's own classes
 	@$(BIN)/python benchmarks/wire_codecs.py $(ARGS)

@@ -18,10 +18,11 @@ What the last user text says decides the answer: `say N words` has N words; the 
 `block this prompt` no candidate. A model name ending in `-ctxN` has a window of N tokens.
 
 Control surface, all JSON:
-  GET    /control/requests?last=N&since=SEQ
-             {"count": n, "requests": [{"seq", "time", "method", "path", "query", "provider",
+  GET    /control/requests?last=N&since=SEQ&fault=TEXT
+             {"count": n, "requests": [{"seq", "time", "method", "path", "query", "provider", "fault",
              "headers": [[name, value], ...], "body", "sha256"}]}, oldest first: the last 2,000, at most
-             64 MiB of them; `body` is parsed where it is JSON, `sha256` is of its bytes, in hexadecimal
+             64 MiB of them; `path` is without its fault part, of which `fault` is the second segment or null,
+             `body` is parsed where it is JSON, `sha256` is of its bytes, in hexadecimal
   DELETE /control/requests
              forgets them; the count goes on
   GET    /control/count | /control/waiting | /control/open | /control/hangups
@@ -40,8 +41,14 @@ Control surface, all JSON:
              {"scripts": [...]}: those with times left
   DELETE /control/script
              forgets all
+  POST   /control/fault
+             adds {"name": name, "provider": name or "*", "times": n or null, "ms": n}: a fault for the next
+             requests whose address asks for none (or has had its first); GET lists, DELETE forgets
   POST   /control/reset
-             scripts, barrier, records and hang-ups, all at once
+             scripts, faults, barrier, records and hang-ups, all at once
+
+A deployment's address can ask for a fault, `/groq/v1/fault/cut_mid_stream/…`. What there is stands in
+`llmdeal_litellm/simulator/faults/__init__.py`; an unknown one is a 404.
 
 Behaviours:
   usage              the given `usage` verbatim, sent whether asked for or not, where the provider has it:

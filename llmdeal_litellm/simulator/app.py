@@ -1,14 +1,15 @@
 """The simulator's HTTP application: provider paths, the control surface, and one request's way through.
 
 Provider paths start with `/{provider}/`; what follows is the wire's. A request is recorded, waits at the
-barrier if it is closed, then is checked (key, JSON, refusal table, window), and answered, or what a script
-says is done instead. A refused request does not use up a script.
+barrier if it is closed, then is checked (key, JSON, refusal table, window), and answered, or what its address
+or a script says is done instead. A refused request does not use up a script or a fault.
 """
 
 import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -16,6 +17,10 @@ from aiohttp import web
 
 from llmdeal_litellm.simulator import answers, control, delivery, errors, models
 from llmdeal_litellm.simulator.control import STATE, State
+from llmdeal_litellm.simulator.faults import address as fault_address
+from llmdeal_litellm.simulator.faults.address import Address, BadFault, Fault
+from llmdeal_litellm.simulator.faults.serving import Faulty
+from llmdeal_litellm.simulator.faults.table import EMBEDDINGS_TOO
 from llmdeal_litellm.simulator.providers import PROVIDERS
 from llmdeal_litellm.simulator.scripts import Script
 from llmdeal_litellm.simulator.wires import wire_of
@@ -65,7 +70,8 @@ async def _provider(request: web.Request) -> web.StreamResponse:
 
 
 async def _serve(request: web.Request, state: State) -> web.StreamResponse:
-    first, _, rest = request.path.lstrip("/").partition("/")
+    path, fault = fault_address.split(request.path)
+    first, _, rest = path.lstrip("/").partition("/")
     provider = first if first in PROVIDERS else "generic"
     wire = wire_of(provider)
     try:
@@ -75,7 +81,9 @@ async def _serve(request: web.Request, state: State) -> web.StreamResponse:
             request, provider, errors.failure(provider, 413, "Request too large")
         )
     body = _json(raw)
-    _record(request, state, first, raw, body)
+    _record(request, state, _Place(path=path, provider=first, fault=fault), raw, body)
+    if (wrong := _unknown(fault)) is not None:
+        return wrong
     found: Call | errors.Failure = errors.not_found(provider, request.method, "/" + rest)
     if first in PROVIDERS:
         found = wire.find(provider, request.method, rest, request.query)
@@ -88,7 +96,7 @@ async def _serve(request: web.Request, state: State) -> web.StreamResponse:
     if failed is not None:
         return await delivery.send_failure(request, provider, failed)
     try:
-        return await _Exchange(request, state, provider, wire, found, len(raw)).answer(body)
+        return await _Exchange(request, state, provider, wire, found, fault, len(raw)).answer(body)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         # A field of a shape nobody foresaw (a number for a list) is the caller's mistake for real ones too.
         failed = errors.failure(provider, 400, f"Invalid body: {type(error).__name__}: {error}")
@@ -102,14 +110,34 @@ def _json(raw: bytes) -> Any:
         return None
 
 
-def _record(request: web.Request, state: State, provider: str, raw: bytes, body: Any) -> None:
+def _unknown(fault: Address | None) -> web.Response | None:
+    """The 404 for an address that asks for what there is not: the simulator's own, in no provider's shape."""
+    try:
+        if fault is not None:
+            fault_address.parse(fault.text)
+    except BadFault as bad:
+        return control.answer({"error": str(bad)}, 404)
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a request was sent to."""
+
+    path: str
+    provider: str
+    fault: Address | None
+
+
+def _record(request: web.Request, state: State, place: _Place, raw: bytes, body: Any) -> None:
     shown = body if body is not None or raw == b"null" else raw.decode("utf-8", errors="replace")
     pairs = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in request.raw_headers]
     entry = {
         "method": request.method,
-        "path": request.path,
+        "path": place.path,
         "query": request.query_string,
-        "provider": provider,
+        "provider": place.provider,
+        "fault": place.fault.text if place.fault else None,
         "headers": pairs,
         "body": shown,
         "sha256": hashlib.sha256(raw).hexdigest(),
@@ -121,13 +149,21 @@ class _Exchange:
     """One admitted request of one provider."""
 
     def __init__(
-        self, request: web.Request, state: State, provider: str, wire: Wire, call: Call, size_bytes: int
+        self,
+        request: web.Request,
+        state: State,
+        provider: str,
+        wire: Wire,
+        call: Call,
+        fault: Address | None,
+        size_bytes: int,
     ) -> None:
         self.request = request
         self.state = state
         self.provider = provider
         self.wire = wire
         self.call = call
+        self.fault = fault
         self.size_bytes = size_bytes
 
     async def answer(self, given: Json) -> web.StreamResponse:
@@ -148,6 +184,9 @@ class _Exchange:
         )
         if too_long is not None:
             return await delivery.send_failure(self.request, self.provider, too_long)
+        fault = self._take_fault()
+        if fault is not None:
+            return await self._faulty(fault).chat(self.call, parsed)
         script = self.state.scripts.take(self.provider, "chat", parsed.model)
         instead = await self._instead_of_answer(script, streams=parsed.streams)
         if instead is not None:
@@ -163,7 +202,18 @@ class _Exchange:
         whole = self.wire.plain(parsed, answer, told)
         return await delivery.send_json(self.request, self.provider, whole, script)
 
+    def _take_fault(self) -> Fault | None:
+        return self.state.faults.take(self.provider, self.fault)
+
+    def _faulty(self, fault: Fault) -> Faulty:
+        return Faulty(request=self.request, provider=self.provider, wire=self.wire, fault=fault)
+
     async def _embeddings(self, body: Json) -> web.StreamResponse:
+        fault = self._take_fault()
+        if fault is not None and fault.name in EMBEDDINGS_TOO:
+            right = await self._made(lambda: self.wire.embed(self.provider, self.call, body, _told(None)))
+            if not isinstance(right, errors.Failure):
+                return await self._faulty(fault).vectors(right)
         script = self.state.scripts.take(self.provider, "embeddings", str(body["model"]))
         instead = await self._instead_of_answer(script, streams=False)
         if instead is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from llmdeal_litellm.simulator.faults.address import BadFault, Faults
 from llmdeal_litellm.simulator.scripts import BadScript, Scripts
 
 Json = dict[str, Any]
@@ -25,6 +26,7 @@ class State:
 
     def __init__(self) -> None:
         self.scripts = Scripts()
+        self.faults = Faults()
         self.count = 0
         """Provider requests recorded since the start; clearing the records does not lower it."""
         self.open = 0
@@ -121,6 +123,9 @@ def routes() -> list[web.RouteDef]:
         web.get("/control/script", _scripts),
         web.post("/control/script", _script),
         web.delete("/control/script", _no_scripts),
+        web.get("/control/fault", _faults),
+        web.post("/control/fault", _fault),
+        web.delete("/control/fault", _no_faults),
         web.post("/control/reset", _reset),
     ]
 
@@ -134,7 +139,10 @@ async def _requests(request: web.Request) -> web.Response:
     state = request.app[STATE]
     since = _integer(request, "since", 0)
     last = _integer(request, "last", REQUESTS_MAX)
-    entries = [entry for entry in state.requests() if entry["seq"] > since]
+    fault = request.query.get("fault")
+    entries = [
+        entry for entry in state.requests() if entry["seq"] > since and fault in (None, entry["fault"])
+    ]
     return answer({"count": state.count, "requests": entries[-last:] if last > 0 else []})
 
 
@@ -185,15 +193,36 @@ async def _script(request: web.Request) -> web.Response:
     return await _scripts(request)
 
 
+async def _faults(request: web.Request) -> web.Response:
+    return answer({"faults": request.app[STATE].faults.left()})
+
+
+async def _fault(request: web.Request) -> web.Response:
+    try:
+        given = orjson.loads(await request.read())
+        if not isinstance(given, dict):
+            raise BadFault("a fault is a JSON object")
+        request.app[STATE].faults.plan(given)
+    except (BadFault, orjson.JSONDecodeError) as error:
+        return answer({"error": str(error)}, 400)
+    return await _faults(request)
+
+
+async def _no_faults(request: web.Request) -> web.Response:
+    request.app[STATE].faults.clear_planned()
+    return await _faults(request)
+
+
 async def _no_scripts(request: web.Request) -> web.Response:
     request.app[STATE].scripts.clear()
     return await _scripts(request)
 
 
 async def _reset(request: web.Request) -> web.Response:
-    """Everything between two tests: no scripts, an open barrier, no records, no hang-ups."""
+    """Everything between two tests: no scripts and faults, an open barrier, no records, no hang-ups."""
     state = request.app[STATE]
     state.scripts.clear()
+    state.faults.clear()
     state.open_barrier()
     state.forget()
     state.hangups = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from aiohttp import hdrs, web
@@ -143,14 +143,21 @@ class Trailed(web.StreamResponse):
         await super().write_eof()
 
 
-async def hang(request: web.Request) -> None:
+async def hang(request: web.Request) -> NoReturn:
     """Say nothing until the client leaves, at most HANG_S; then drop the connection."""
     await asyncio.sleep(HANG_S)
     cut(request)
 
 
-def cut(request: web.Request) -> None:
+def cut(request: web.Request) -> NoReturn:
     """Close the TCP connection without ending the HTTP message. What was written before stays delivered."""
     if request.transport is not None:
         request.transport.abort()
+    raise SelfCut
+
+
+def close(request: web.Request) -> NoReturn:
+    """As `cut`, once everything that was written has gone out, however much it is."""
+    if request.transport is not None:
+        request.transport.close()
     raise SelfCut
