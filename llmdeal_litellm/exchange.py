@@ -1,29 +1,27 @@
-"""One request's life: authenticate → admit (access, candidates, hold) → dispatch → record usage → close.
+"""One request's life: authenticate → limit → admit (access, candidates, tokens, hold) → serve → close.
 
 The order of refusals is the order of the calls below. A hold that was opened here is closed here exactly
-once, whatever happens to the request: by `close`, or by `abandon` from the caller's `finally`. Rate limits
-and idempotency have their places in `authenticate` and `admit_*` and are not there yet.
+once, whatever happens to the request: by `close`, or by `abandon` from the caller's `finally`. What the
+limiter reserved is corrected where the hold ends.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 
 from llmdeal_litellm.accounts.callers import AccountsDown, Caller
-from llmdeal_litellm.catalog.model import Alias, Kind, Member
+from llmdeal_litellm.catalog.model import Alias, Kind, Member, Tier
 from llmdeal_litellm.errors import (
     InvalidApiKey,
     InvalidRequest,
     KeyFrozen,
-    NoConsortiumMachineAvailable,
-    QuotaExhausted,
     RateLimited,
     ServiceUnavailable,
 )
 from llmdeal_litellm.ledger.ops import CloseHold, MarkDelivered, OpenHold, PaidRates, Reason, Refused
 from llmdeal_litellm.ledger.store import LedgerDown
-from llmdeal_litellm.money import usd_text
-from llmdeal_litellm.policy import access, keys, tokens, usage
+from llmdeal_litellm.policy import access, keys, rate_limit, tokens, usage
 from llmdeal_litellm.policy.answer import Identity
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.delivered import Delivered
@@ -31,12 +29,18 @@ from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.lanes import cheapest_first
 from llmdeal_litellm.policy.preview import bands, expected_cost
 from llmdeal_litellm.policy.pricing import HoldTerms, Quote, quote_chat, quote_embeddings
+from llmdeal_litellm.policy.rate_limit import Standing
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
+from llmdeal_litellm.refusals import refusal
 from llmdeal_litellm.services import Services
-from llmdeal_litellm.upstream.calls import Candidate
-from llmdeal_litellm.upstream.codecs.wire import CannotHonour, UpstreamCall
+from llmdeal_litellm.serving import Serving
+from llmdeal_litellm.upstream.codecs.wire import ChatPlan, UpstreamCall
+from llmdeal_litellm.upstream.failures import UpstreamFailure
 
-Planned = TypeVar("Planned")
+log = logging.getLogger("llmdeal.upstream")
+
+NO_TIER = Tier("", tpm=1, rpm=60, requests_per_minute=60, burst=10, sees="", listed=False)
+"""The limits of a key whose tier the config no longer has. It may call nothing."""
 
 
 class Exchange:
@@ -48,12 +52,20 @@ class Exchange:
         self.request_id = request_id
         self.dispatched = False
         self.delivered = Delivered(services.count)
-        self.caller: Caller
+        self.begun_s = services.monotonic_s()
+        self.first_output_s: float | None = None
+        self.caller: Caller | None = None
         self.alias: Alias
         self.model = ""
         self.terms: HoldTerms | None = None
+        self.billed: Billed | None = None
+        self.claim = NO_CLAIM
+        self.rule: Rule | None = None
+        self.standing: Standing | None = None
+        self.serving: Serving[Any] | None = None
+        self._tier: Tier
         self._own_input = 0
-        self._member: Member
+        self._reserved = 0
         self._closed = False
 
     def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
@@ -67,13 +79,33 @@ class Exchange:
             raise ServiceUnavailable from None
         if caller is None:
             raise InvalidApiKey
+        self.caller = caller
+        self._tier = self.catalog.tiers.get(caller.tier) or NO_TIER
+        self.standing = self.services.limiter.standing(caller.key_id, self._tier)
         if caller.frozen:
             raise KeyFrozen
-        self.caller = caller
         return caller
 
-    async def admit_chat(self, request: ChatRequest, body_bytes: int) -> Candidate:
-        """Access, candidates and hold for a chat completion; returns the candidate to call.
+    @property
+    def known_caller(self) -> Caller:
+        """Who asks, once that is known."""
+        if self.caller is None:
+            raise RuntimeError("nothing is done for a caller before authentication")
+        return self.caller
+
+    async def limit(self) -> None:
+        """One request out of the key's buckets. Raises RateLimited."""
+        taken = await self.services.limiter.take_request(self.known_caller.key_id, self._tier)
+        self.standing = taken.standing
+        if taken.wait_ns:
+            self.services.metrics.limited.labels("requests").inc()
+            raise RateLimited(
+                "Too many requests with this key. Retry after the time in Retry-After.",
+                retry_after_s=rate_limit.retry_after_s(taken.wait_ns),
+            )
+
+    async def admit_chat(self, request: ChatRequest, body_bytes: int) -> Serving[ChatPlan]:
+        """Access, candidates, tokens and hold for a chat completion; returns who serves it.
 
         Raises the refusals of these steps, in this order: 404, 403, 400, 503, 429, 402. `body_bytes`
         decides where tokens are counted and the request is translated.
@@ -89,27 +121,28 @@ class Exchange:
         )
         expected_output = bands(count.preview, request.output_limit).expected
         members = cheapest_first(alias, own_input=count.own, expected_output=expected_output)
-        candidate = await self.services.off_loop(
+        serving = await self.services.off_loop(
             body_bytes,
-            lambda: self._first(members, lambda member: self.services.upstreams.plan(request, member)),
+            lambda: Serving(
+                self.services, alias, self.model, members, lambda m: self.services.upstreams.plan(request, m)
+            ),
         )
-        ceiling = candidate.member.max_output_tokens
+        # Whoever serves in the end, the hold pays for it.
+        ceiling = max(m.max_output_tokens for m in members)
         limit = min(request.output_limit or self.catalog.default_output_tokens, ceiling)
         caller_limit = None if request.output_limit is None else limit
         quote = quote_chat(
             alias.rates,
             own_input=count.own,
-            input_bound=tokens.input_bound(count.own, candidate.member.deployment.prompt_overhead),
+            input_bound=tokens.input_bound(count.own, _overhead(members)),
             output_limit=limit,
             caller_limit=caller_limit,
             expected=expected_cost(alias.rates, count.preview, caller_limit),
         )
-        await self._hold(quote, candidate.member)
-        return candidate
+        await self._hold(quote, serving)
+        return serving
 
-    async def admit_embeddings(
-        self, request: EmbeddingRequest, body_bytes: int
-    ) -> tuple[Member, UpstreamCall]:
+    async def admit_embeddings(self, request: EmbeddingRequest, body_bytes: int) -> Serving[UpstreamCall]:
         """As `admit_chat`, for an embeddings request."""
         alias = self._access(request.model)
         access.require_embedding(alias, request.model)
@@ -122,84 +155,97 @@ class Exchange:
             body_bytes, lambda: tokens.count_embedding(request.texts, self.services.count)
         )
         members = cheapest_first(alias, own_input=own, expected_output=0)
-        upstreams = self.services.upstreams
-        member, call = self._first(members, lambda m: (m, upstreams.plan_embeddings(request, m)))
-        bound = tokens.input_bound(own, member.deployment.prompt_overhead)
-        await self._hold(quote_embeddings(alias.rates, own_input=own, input_bound=bound), member)
-        return member, call
+        plan = self.services.upstreams.plan_embeddings
+        serving = Serving(self.services, alias, self.model, members, lambda m: plan(request, m))
+        bound = tokens.input_bound(own, _overhead(members))
+        await self._hold(quote_embeddings(alias.rates, own_input=own, input_bound=bound), serving)
+        return serving
 
     def _access(self, model: str) -> Alias:
-        caller = self.caller
+        caller = self.known_caller
         self.model = model
         self.alias = access.resolve(
             self.catalog, model, tier=caller.tier, frontier_addon=caller.frontier_addon
         )
         return self.alias
 
-    def _first(self, members: Sequence[Member], plan: Callable[[Member], Planned]) -> Planned:
-        """The plan of the first member with a key that honours every field that matters.
+    async def _hold(self, quote: Quote, serving: Serving[Any]) -> None:
+        """Reserve the tokens and open the hold, durably, before anything is sent.
 
-        Raises InvalidRequest when no member honours them, 503 when those that do cannot be called.
+        Raises 429, 401, 403, 402 or 503, and then neither is left.
         """
-        refused: list[str] = []
-        for member in members:
-            try:
-                planned = plan(member)
-            except CannotHonour as cannot:
-                refused.append(cannot.field)
-                continue
-            if member.deployment.reachable:
-                return planned
-        if members and len(refused) == len(members):
-            raise InvalidRequest(
-                f"'{self.model}' cannot honour '{refused[0]}'. Leave it out or choose another model."
+        caller, limiter = self.known_caller, self.services.limiter
+        reserved = quote.input_bound + quote.output_limit
+        taken = await limiter.take_tokens(caller.key_id, self._tier, reserved)
+        self.standing = taken.standing
+        if taken.wait_ns:
+            self.services.metrics.limited.labels("tokens").inc()
+            raise RateLimited(
+                "Too many tokens with this key in a minute. Retry after the time in Retry-After, or ask for "
+                "fewer tokens.",
+                retry_after_s=rate_limit.retry_after_s(taken.wait_ns),
             )
-        if self.alias.kind is Kind.CONSORTIUM:
-            raise NoConsortiumMachineAvailable(self.model)
-        raise ServiceUnavailable(
-            f"No upstream is set up for '{self.model}' here. Use another model, or smart-route.",
-            retry_after_s=60,
-            retry_pointless=True,
-        )
-
-    async def _hold(self, quote: Quote, member: Member) -> None:
-        """Open the hold, durably, before anything is sent. Raises 401, 403, 402, 429 or 503."""
-        deployment = member.deployment
+        deployment = serving.member.deployment
         paid = None
         if deployment.input_cost is not None:
             paid = PaidRates(deployment.input_cost, deployment.output_cost or 0)
         op = OpenHold(
             request_id=self.request_id,
-            account_id=self.caller.account_id,
+            account_id=caller.account_id,
             wallet=self.alias.wallet.value,
-            key_id=self.caller.key_id,
+            key_id=caller.key_id,
             alias=self.alias.name,
             quote=quote,
             rate_version=self.catalog.version,
             paid=paid,
         )
+        self._reserved = reserved
         try:
             outcome = await self.services.ledger.open_hold(op)
         except LedgerDown:
+            self._correct_tokens(0)
             raise ServiceUnavailable from None
         if isinstance(outcome, Refused):
-            raise _refusal(outcome, self.alias)
-        self.terms, self._own_input, self._member = outcome.terms, quote.own_input, member
+            self._correct_tokens(0)
+            if outcome.reason is Reason.OPEN_HOLDS:
+                self.services.metrics.limited.labels("open_holds").inc()
+            raise refusal(outcome, self.alias)
+        self.terms, self._own_input, self.serving = outcome.terms, quote.own_input, serving
+        self.services.retries.note_request()
 
-    @property
-    def deployment_id(self) -> str:
-        """Who was asked to serve it."""
-        return self._member.deployment.id
+    def _correct_tokens(self, used: int) -> None:
+        """Give back what was reserved beyond what was used; more than that is taken."""
+        back, self._reserved = self._reserved - used, 0
+        self.standing = self.services.limiter.give_tokens(self.known_caller.key_id, self._tier, back)
 
     @property
     def output_limit(self) -> int:
-        """The output limit that the hold pays for."""
-        return self.terms.output_limit if self.terms is not None else 0
+        """The output limit that the hold pays for, cut to what the serving member can."""
+        if self.terms is None or self.serving is None:
+            return 0
+        return min(self.terms.output_limit, self.serving.member.max_output_tokens)
 
     def identity(self) -> Identity:
         """What the answer carries: our id, the name the caller may know, our clock."""
-        model = self._member.shown_as if self.alias.kind is Kind.LANE else self.model
+        served = self.serving.member.shown_as if self.serving is not None else self.model
+        model = served if self.alias.kind is Kind.LANE else self.model
         return Identity(self.request_id, model, int(self.services.now_s()))
+
+    def another(self, failure: UpstreamFailure) -> bool:
+        """After a failure before any output: whether another candidate is to be tried."""
+        serving = self.serving
+        assert serving is not None, "only a request that is served fails upstream"
+        deployment = serving.member.deployment.id
+        log.warning("request %s failed at %s: %s", self.request_id, deployment, failure.detail)
+        if self.delivered.started or not serving.another(failure):
+            return False
+        self.dispatched = False
+        return True
+
+    def note_output(self) -> None:
+        """The first output is on its way to the caller."""
+        if self.first_output_s is None:
+            self.first_output_s = self.services.monotonic_s()
 
     def dispatch(self) -> None:
         """Note that the request has been written to an upstream: from now on leaving costs the input."""
@@ -265,10 +311,15 @@ class Exchange:
         self._closed = True
         end = self.services.ledger.close_hold(self._end(Rule.EMPTY_ANSWER, billed, claim))
         closed = await self.services.settled(end)
-        return Billed(0, 0) if closed.rule is Rule.EMPTY_ANSWER else billed
+        self.rule = closed.rule
+        self.billed = Billed(0, 0) if closed.rule is Rule.EMPTY_ANSWER else billed
+        return self.billed
 
     def _end(self, rule: Rule, billed: Billed | None, claim: Claim) -> CloseHold:
-        return CloseHold(self.request_id, rule, billed, claim, self._member.deployment.id)
+        self._correct_tokens(billed.input + billed.output if billed is not None else 0)
+        self.rule, self.billed, self.claim = rule, billed, claim
+        served_by = self.serving.member.deployment.id if self.serving is not None else None
+        return CloseHold(self.request_id, rule, billed, claim, served_by)
 
     def close_partial(self, rule: Rule) -> None:
         """End the hold of an answer that was cut: input and what was delivered, by our own counts."""
@@ -287,6 +338,8 @@ class Exchange:
     def abandon(self) -> None:
         """The backstop: end the hold of a request that left every other way. Before dispatch nothing is owed;
         after it the input and what was produced are."""
+        if self.terms is None and self._reserved:
+            self._correct_tokens(0)
         if self.dispatched:
             self.close_partial(Rule.CALLER_LEFT)
         else:
@@ -306,27 +359,5 @@ class Exchange:
         return self.terms
 
 
-def _refusal(refused: Refused, alias: Alias) -> Exception:
-    """The error that a refused hold is shown as."""
-    match refused.reason:
-        case Reason.REVOKED:
-            return InvalidApiKey()
-        case Reason.FROZEN:
-            return KeyFrozen()
-        case Reason.OPEN_HOLDS:
-            return RateLimited("This key has 32 requests in flight. Retry when one of them has ended.")
-        case Reason.KEY_CAP:
-            return QuotaExhausted(
-                f"This request needs {usd_text(refused.required)} USD and the key's cap has "
-                f"{usd_text(refused.available)} USD left "
-                f"({usd_text(refused.held)} USD held by requests in flight). "
-                "Raise the key's cap or use another key."
-            )
-        case Reason.FUNDS:
-            wallet = "Frontier Credits have" if alias.kind is Kind.FRONTIER else "balance has"
-            return QuotaExhausted(
-                f"This request needs {usd_text(refused.required)} USD and your {wallet} "
-                f"{usd_text(refused.available)} USD available "
-                f"({usd_text(refused.held)} USD held by requests in flight). "
-                "Top up, or retry when requests in flight have ended."
-            )
+def _overhead(members: Sequence[Member]) -> int:
+    return max((m.deployment.prompt_overhead for m in members), default=0)

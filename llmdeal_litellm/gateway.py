@@ -1,7 +1,9 @@
 """The composition root: builds every long-lived part of one gateway process, and stops them in order."""
 
 import asyncio
+import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import sqlite3
@@ -14,9 +16,13 @@ import tiktoken
 
 from llmdeal_litellm.accounts.admin import Admin, WrongPepper
 from llmdeal_litellm.accounts.callers import SqliteCallers
+from llmdeal_litellm.buckets import LocalLimiter
 from llmdeal_litellm.catalog.model import Catalog, Deployment
+from llmdeal_litellm.health import DeploymentHealth, Health, Retries
+from llmdeal_litellm.health_report import Reporter, report_path, write_report
 from llmdeal_litellm.ledger.database import StoreBusy, connect, migrate
 from llmdeal_litellm.ledger.writer import SqliteLedger
+from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.messages import Message, TextPart
 from llmdeal_litellm.policy.rates import RatesTable
@@ -27,6 +33,8 @@ from llmdeal_litellm.upstream.codecs.litellm import UnknownProvider, default_api
 from llmdeal_litellm.upstream.codecs.table import NATIVE_ADDRESSES, address_problem, codecs
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap
 from llmdeal_litellm.upstream.transport import Transport
+
+log = logging.getLogger("llmdeal.health")
 
 SETTLE_PATIENCE_S = 10.0
 
@@ -51,16 +59,30 @@ class Gateway:
         encoding = tiktoken.get_encoding("cl100k_base")
         catalog = with_addresses(catalog)
         spoken = codecs(_parameter_maps(catalog))
+        metrics, self._reporter = Metrics(), Reporter()
+        self._reporting: asyncio.Task[None] | None = None
         self.services = Services(
             catalog=catalog,
             rates_table=RatesTable(catalog),
             ledger=self._ledger,
             callers=self._callers,
             upstreams=Upstreams(self._transport, spoken, catalog.deadlines),
+            limiter=LocalLimiter(time.monotonic_ns),
+            health=Health(
+                catalog.breaking,
+                (deployment.id for deployment in catalog.deployments()),
+                monotonic_s=time.monotonic,
+                now_s=time.time,
+                on_change=self._tell,
+                metrics=metrics,
+            ),
+            retries=Retries(catalog.retrying, time.monotonic),
+            metrics=metrics,
             count=lambda text: len(encoding.encode_ordinary(text)),
             decode=encoding.decode,
             key_pepper=settings.key_pepper,
             now_s=time.time,
+            monotonic_s=time.monotonic,
             new_request_id=new_request_id,
         )
 
@@ -79,8 +101,22 @@ class Gateway:
         except (sqlite3.Error, StoreBusy) as failed:
             raise CannotStart(f"the database {path} cannot be used: {failed}") from None
         self._warm_up()
+        self._reporting = asyncio.create_task(self._report())
         self.services.ready = True
         return ended
+
+    def _tell(self, changed: DeploymentHealth) -> None:
+        why = changed.why or "well again"
+        log.warning("deployment %s is %s: %s", changed.deployment, changed.state.value, why)
+        self._reporter.changed()
+
+    async def _report(self) -> None:
+        """Keep the health report fresh. One that cannot be written grows old, which its reader sees."""
+        path = report_path(self._settings.database_path)
+        while True:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(write_report, path, time.time(), self.services.health.states())
+            await self._reporter.wait()
 
     def _warm_up(self) -> None:
         """Run each provider's map and the token counter once: the first time imports and compiles."""
@@ -92,13 +128,16 @@ class Gateway:
             for member in alias.members:
                 if alias.is_chat:
                     try:
-                        self.services.upstreams.plan(request, member).plan.call(1)
+                        self.services.upstreams.plan(request, member).call(1)
                     except CannotHonour:
                         continue
 
     async def stop(self) -> int:
         """Settle, write, close everything. Returns how many settlements could not be written."""
         self.services.ready = False
+        if self._reporting is not None:
+            self._reporting.cancel()
+        report_path(self._settings.database_path).unlink(missing_ok=True)
         await self.services.drain(SETTLE_PATIENCE_S)
         left = await self._ledger.stop(SETTLE_PATIENCE_S)
         self._callers.close()

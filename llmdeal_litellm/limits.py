@@ -36,6 +36,10 @@ MESSAGES_MAX = 10_000
 TOOLS_MAX = 256
 STOP_STRINGS_MAX = 16
 
+BURST_WINDOWS_PER_MINUTE = 6
+"""The published burst is per 10 s."""
+RETRY_AFTER_S_MAX = 60
+
 REVOCATION_POLL_S = 0.5
 """How often an idle writer looks whether another process, such as the command line, wrote."""
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from llmdeal_litellm.accounts.callers import Callers
+from llmdeal_litellm.buckets import Limiter
 from llmdeal_litellm.catalog.model import Catalog
 from llmdeal_litellm.errors import ServiceUnavailable
+from llmdeal_litellm.health import Health, Retries
 from llmdeal_litellm.ledger.ops import Closed
 from llmdeal_litellm.ledger.store import Ledger, LedgerDown
+from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.rates import RatesTable
 from llmdeal_litellm.policy.tokens import TokenCounter
 from llmdeal_litellm.upstream.calls import Upstreams
@@ -34,10 +37,15 @@ class Services:
     ledger: Ledger
     callers: Callers
     upstreams: Upstreams
+    limiter: Limiter
+    health: Health
+    retries: Retries
+    metrics: Metrics
     count: TokenCounter
     decode: Callable[[list[int]], str]
     key_pepper: bytes
     now_s: Callable[[], float]
+    monotonic_s: Callable[[], float]
     new_request_id: Callable[[], str]
     ready: bool = False
     settling: set[asyncio.Task[Closed | None]] = field(default_factory=set)
@@ -49,7 +57,7 @@ class Services:
 
     def settle(self, work: Coroutine[Any, Any, Closed]) -> asyncio.Task[Closed | None]:
         """Run a settlement to its end, whatever becomes of the request it belongs to."""
-        task = asyncio.create_task(_settled(work))
+        task = asyncio.create_task(self._settled(work))
         self.settling.add(task)
         task.add_done_callback(self.settling.discard)
         return task
@@ -68,17 +76,17 @@ class Services:
             raise ServiceUnavailable
         return closed
 
+    async def _settled(self, work: Coroutine[Any, Any, Closed]) -> Closed | None:
+        try:
+            return await work
+        except LedgerDown as down:
+            # The next start resolves the hold by the crash rule; nothing else may end it differently.
+            self.metrics.settlements_refused.inc()
+            log.critical("a settlement was refused by the ledger: %s", down)
+            return None
+
     async def drain(self, patience_s: float) -> int:
         """Wait for open settlements; returns how many are left."""
         if self.settling:
             await asyncio.wait(set(self.settling), timeout=patience_s)
         return len(self.settling)
-
-
-async def _settled(work: Coroutine[Any, Any, Closed]) -> Closed | None:
-    try:
-        return await work
-    except LedgerDown as down:
-        # The next start resolves the hold by the crash rule; nothing else may end it differently.
-        log.critical("a settlement was refused by the ledger: %s", down)
-        return None

@@ -13,16 +13,28 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "llmdeal_litellm"
 
 LAYERS = (
-    ("errors", "money", "limits"),
+    ("errors", "money", "limits", "metrics"),
     ("catalog",),
     ("policy", "ledger"),
-    ("accounts", "buckets", "health", "upstream", "settings"),
-    ("exchange", "services"),
+    ("accounts", "buckets", "health", "health_report", "upstream", "settings"),
+    ("exchange", "services", "serving", "refusals", "request_log"),
     ("gateway",),
     ("seams", "web", "cli"),
 )
 """From the ground up: a part may import the parts of lower layers, and what SIDEWAYS adds."""
-SIDEWAYS = frozenset({("ledger", "policy"), ("exchange", "services"), ("errors", "limits")})
+SIDEWAYS = frozenset(
+    {
+        ("ledger", "policy"),
+        ("health", "upstream"),
+        ("health_report", "health"),
+        ("request_log", "exchange"),
+        ("serving", "services"),
+        ("exchange", "services"),
+        ("exchange", "serving"),
+        ("exchange", "refusals"),
+        ("errors", "limits"),
+    }
+)
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 FRAMEWORKS = frozenset({"litellm", "fastapi", "starlette"})

@@ -5,11 +5,13 @@ from urllib.parse import urlsplit
 
 from llmdeal_litellm.catalog.model import (
     Alias,
+    Breaking,
     Catalog,
     Deadlines,
     Deployment,
     Kind,
     Member,
+    Retrying,
     Secret,
     Tier,
     freeze,
@@ -27,6 +29,8 @@ from llmdeal_litellm.catalog.schema import (
 from llmdeal_litellm.money import NotAnAmount, Rates, rate_from_usd_per_1m, rate_from_usd_per_token
 
 ENVIRON = "os.environ/"
+REASONING_TAG = "reasoning"
+"""Models with this tag think before they begin to answer, and may take longer to."""
 UNDECLARED = ModelSection(context_window=131_072)
 
 
@@ -81,6 +85,8 @@ class Builder:
             default_output_tokens=self._section.default_output_tokens,
             created=self._section.created,
             deadlines=Deadlines(**deadlines.model_dump()),
+            breaking=Breaking(**self._section.breaker.model_dump()),
+            retrying=Retrying(**self._section.retries.model_dump()),
             version=version_of(text),
         )
 
@@ -198,7 +204,16 @@ class Builder:
         members: tuple[Member, ...] = ()
         if deployment is not None:
             shown_as = model.lane_name or name
-            members = (Member(deployment, shown_as, ceiling, model.vision, model.dimensions_selectable),)
+            members = (
+                Member(
+                    deployment,
+                    shown_as,
+                    ceiling,
+                    model.vision,
+                    model.dimensions_selectable,
+                    REASONING_TAG in model.tags,
+                ),
+            )
             self._warn_below_cost(name, rates, deployment, path)
         if kind is Kind.EMBEDDING and model.dimensions is None:
             self._refuse(path, f"embedding alias '{name}' needs 'dimensions', the length of its vectors")

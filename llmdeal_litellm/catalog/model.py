@@ -90,6 +90,7 @@ class Member:
     max_output_tokens: int
     vision: bool
     dimensions_selectable: bool = False
+    reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +143,40 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Bounds on waiting, seconds: for an upstream (first four), for a client that leaves what it was sent
-    unread, and for open requests after SIGTERM."""
+    """Bounds on waiting, seconds: for an upstream (first five; a model with the tag `reasoning` may take
+    longer to begin), for a client that leaves what it was sent unread, and for open requests after SIGTERM.
+    `keepalive_s`: how long a stream may be silent before a comment keeps proxies from closing it."""
 
     connect_s: float = 3.0
     first_byte_s: float = 30.0
+    reasoning_first_byte_s: float = 120.0
     silence_s: float = 30.0
     answer_s: float = 600.0
     unread_s: float = 60.0
     drain_s: float = 30.0
+    keepalive_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Breaking:
+    """When a deployment is left alone: `failures` among its last `calls` within `window_s`, for `open_s`; and
+    after a 429 for as long as it asks, at most `cool_max_s`."""
+
+    failures: int = 5
+    calls: int = 10
+    window_s: float = 30.0
+    open_s: float = 60.0
+    cool_max_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """`attempts` in all for one request; further ones are at most `budget_percent` of the last ten seconds'
+    requests and `budget_per_s` a second."""
+
+    attempts: int = 3
+    budget_percent: int = 20
+    budget_per_s: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +194,8 @@ class Catalog:
     default_output_tokens: int
     created: int
     deadlines: Deadlines = field(default_factory=Deadlines)
+    breaking: Breaking = field(default_factory=Breaking)
+    retrying: Retrying = field(default_factory=Retrying)
     version: str = ""
 
     def find(self, model: str) -> Alias | None:

@@ -103,15 +103,37 @@ class TierSection(Section):
 
 
 class DeadlinesSection(Section):
-    """Bounds on waiting, seconds: for an upstream (first four), for a client that leaves what it was sent
-    unread, and for open requests after SIGTERM."""
+    """Bounds on waiting, seconds: for an upstream (first five), for a client that leaves what it was sent
+    unread, and for open requests after SIGTERM. `keepalive_s`: silence before a stream gets a comment."""
 
     connect_s: Seconds = 3.0
     first_byte_s: Seconds = 30.0
+    reasoning_first_byte_s: Seconds = 120.0
     silence_s: Seconds = 30.0
     answer_s: Seconds = 600.0
     unread_s: Seconds = 60.0
     drain_s: Seconds = 30.0
+    keepalive_s: Seconds = 15.0
+
+
+class BreakerSection(Section):
+    """`failures` among a deployment's last `calls` within `window_s` leave it alone for `open_s`, a 429 for
+    as long as it asks, at most `cool_max_s`."""
+
+    failures: Annotated[int, Field(strict=True, ge=1, le=100)] = 5
+    calls: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
+    window_s: Seconds = 30.0
+    open_s: Seconds = 60.0
+    cool_max_s: Seconds = 60.0
+
+
+class RetriesSection(Section):
+    """`attempts` in all for one request; further ones are at most `budget_percent` of the last ten seconds'
+    requests and `budget_per_s` a second."""
+
+    attempts: Annotated[int, Field(strict=True, ge=1, le=10)] = 3
+    budget_percent: Annotated[int, Field(strict=True, ge=0, le=100)] = 20
+    budget_per_s: Annotated[int, Field(strict=True, ge=0, le=1000)] = 10
 
 
 class LlmdealSection(Section):
@@ -121,6 +143,8 @@ class LlmdealSection(Section):
     default_output_tokens: Tokens = 16_384
     created: Annotated[int, Field(strict=True, ge=0, le=CREATED_MAX)] = 1_747_353_600
     deadlines: DeadlinesSection = DeadlinesSection()
+    breaker: BreakerSection = BreakerSection()
+    retries: RetriesSection = RetriesSection()
     tiers: dict[str, TierSection] = Field(min_length=1)
     tier_groups: dict[str, list[str]] = {}
     lanes: dict[AliasName, LaneSection] = {}

@@ -30,6 +30,7 @@ llmdeal = LazyGroup(
         "key": "llmdeal_litellm.cli.key:key",
         "usage": "llmdeal_litellm.cli.usage:usage",
         "ledger": "llmdeal_litellm.cli.ledger:ledger",
+        "health": "llmdeal_litellm.cli.health:health",
         "config": "llmdeal_litellm.cli.config:config",
     },
     help=HELP,

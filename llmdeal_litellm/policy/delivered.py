@@ -52,6 +52,11 @@ class Delivered:
             self._reasoning.append(piece.reasoning)
             self._pending_chars += len(piece.reasoning)
 
+    @property
+    def started(self) -> bool:
+        """Whether there was anything."""
+        return bool(self.visible or self.reasoning or self._pending_chars)
+
     def pending(self) -> Pending:
         """What is not yet counted."""
         visible, reasoning = self._visible, self._reasoning

@@ -1,21 +1,28 @@
 """POST /v1/chat/completions and /v1/embeddings: admit, call, bill, answer."""
 
-import logging
+import asyncio
+import contextlib
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from llmdeal_litellm import limits
 from llmdeal_litellm.errors import GatewayError
 from llmdeal_litellm.exchange import Exchange
-from llmdeal_litellm.policy.answer import Answer, ChunkWriter, Delta, render_answer
+from llmdeal_litellm.policy.answer import KEEPALIVE, Answer, ChunkWriter, Delta, render_answer
 from llmdeal_litellm.policy.chat_request import ChatRequest, parse_chat
 from llmdeal_litellm.policy.embeddings import parse_embeddings, render_embeddings
 from llmdeal_litellm.policy.strict_json import JsonObject
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
-from llmdeal_litellm.seams.http import Headers, HttpExchange
-from llmdeal_litellm.upstream.calls import Candidate
+from llmdeal_litellm.seams.http import CallerLeft, Headers, HttpExchange
+from llmdeal_litellm.serving import Serving
+from llmdeal_litellm.upstream.calls import ChatCandidate
+from llmdeal_litellm.upstream.codecs.wire import ChatPlan, UpstreamCall
 from llmdeal_litellm.upstream.failures import UpstreamFailure
+from llmdeal_litellm.upstream.route import Candidate
 
-log = logging.getLogger("llmdeal.upstream")
+Planned = TypeVar("Planned")
+Answered = TypeVar("Answered")
 
 MARK_EVERY_S = 1.0
 
@@ -27,21 +34,25 @@ async def chat_completion(http: HttpExchange, exchange: Exchange) -> None:
 
 
 async def _chat(http: HttpExchange, exchange: Exchange, request: ChatRequest) -> None:
-    candidate = await exchange.admit_chat(request, http.body_bytes)
+    serving = await exchange.admit_chat(request, http.body_bytes)
     if request.stream:
-        await _Stream(http, exchange, request).run(candidate)
+        await _Stream(http, exchange, request).run(serving)
     else:
-        await _plain(http, exchange, request, candidate)
+        await _plain(http, exchange, request, serving)
 
 
-async def _plain(http: HttpExchange, exchange: Exchange, request: ChatRequest, candidate: Candidate) -> None:
-    upstreams = exchange.services.upstreams
-    try:
-        answer = await upstreams.answer(
-            candidate, exchange.alias, request.model, exchange.output_limit, exchange.dispatch
+async def _plain(
+    http: HttpExchange, exchange: Exchange, request: ChatRequest, serving: Serving[ChatPlan]
+) -> None:
+    upstreams, alias = exchange.services.upstreams, exchange.alias
+
+    async def answer_of(candidate: ChatCandidate) -> Answer:
+        return await upstreams.answer(
+            candidate, alias, request.model, exchange.output_limit, exchange.dispatch
         )
-    except UpstreamFailure as failure:
-        raise _failed(exchange, failure) from None
+
+    answer = await _first_that_answers(exchange, serving, answer_of)
+    exchange.note_output()
     exchange.delivered.add(answer)
     billed = await _settled(exchange, answer, request)
     await http.respond(
@@ -49,11 +60,19 @@ async def _plain(http: HttpExchange, exchange: Exchange, request: ChatRequest, c
     )
 
 
-def _failed(exchange: Exchange, failure: UpstreamFailure) -> GatewayError:
-    """End the hold of a request whose upstream failed; returns what the caller is told."""
-    log.warning("request %s failed at %s: %s", exchange.request_id, exchange.deployment_id, failure.detail)
-    exchange.fail()
-    return failure.shown()
+async def _first_that_answers(
+    exchange: Exchange,
+    serving: Serving[Planned],
+    call: Callable[[Candidate[Planned]], Awaitable[Answered]],
+) -> Answered:
+    """A whole answer of the first candidate that gives one. Raises what the caller is told when none does."""
+    while True:
+        try:
+            with serving.call():
+                return await call(serving.candidate)
+        except UpstreamFailure as failure:
+            if not exchange.another(failure):
+                raise failure.shown() from None
 
 
 async def _settled(exchange: Exchange, ending: Answer | Delta, request: ChatRequest) -> Billed:
@@ -81,28 +100,42 @@ class _Stream:
         self._http = http
         self._exchange = exchange
         self._request = request
-        self._writer = ChunkWriter(exchange.identity())
+        self._writer: ChunkWriter | None = None
         self._claim: Claim = NO_CLAIM
         self._finish: str | None = None
         self._marked_at = 0.0
+        self._said_at = 0.0
+        self._keeping_alive: asyncio.Task[None] | None = None
 
-    async def run(self, candidate: Candidate) -> None:
+    async def run(self, serving: Serving[ChatPlan]) -> None:
         """Pass the answer on as it comes, then bill it and say how it ended."""
-        exchange, request = self._exchange, self._request
         try:
-            upstreams = exchange.services.upstreams
-            async with upstreams.deltas(
-                candidate, exchange.alias, request.model, exchange.output_limit, exchange.dispatch
-            ) as batches:
-                async for batch in batches:
-                    await self._pass_on(batch)
-                    if await exchange.overruns():
-                        self._finish = "length"
-                        break
-        except UpstreamFailure as failure:
-            await self._broke_off(_failed(exchange, failure))
-            return
-        await self._end()
+            while True:
+                self._claim, self._finish = NO_CLAIM, None
+                try:
+                    with serving.call():
+                        await self._pass_all_on(serving)
+                    break
+                except UpstreamFailure as failure:
+                    if not self._exchange.another(failure):
+                        await self._broke_off(failure.shown())
+                        return
+            await self._end()
+        finally:
+            if self._keeping_alive is not None:
+                self._keeping_alive.cancel()
+
+    async def _pass_all_on(self, serving: Serving[ChatPlan]) -> None:
+        exchange, model = self._exchange, self._request.model
+        upstreams = exchange.services.upstreams
+        async with upstreams.deltas(
+            serving.candidate, exchange.alias, model, exchange.output_limit, exchange.dispatch
+        ) as batches:
+            async for batch in batches:
+                await self._pass_on(batch)
+                if await exchange.overruns():
+                    self._finish = "length"
+                    break
 
     async def _pass_on(self, batch: list[Delta]) -> None:
         pieces: list[bytes] = []
@@ -113,32 +146,54 @@ class _Stream:
                 self._finish = delta.finish_reason
             if delta.has_output:
                 self._exchange.delivered.add(delta)
-                pieces.append(self._writer.delta(delta))
+                pieces.append(self._chunks().delta(delta))
         if not pieces:
             return
+        self._exchange.note_output()
         await self._start()
         await self._http.send_piece(b"".join(pieces))
-        now = time.monotonic()
+        now = self._said_at = time.monotonic()
         if now - self._marked_at >= MARK_EVERY_S:
             self._marked_at = now
             await self._exchange.mark_delivered()
 
+    def _chunks(self) -> ChunkWriter:
+        """Made at the first output, when it is certain who serves."""
+        if self._writer is None:
+            self._writer = ChunkWriter(self._exchange.identity())
+        return self._writer
+
     async def _start(self) -> None:
         if not self._http.started:
             await self._http.start_stream(_limit_header(self._exchange, self._request))
+            self._keeping_alive = asyncio.create_task(self._keep_alive())
+
+    async def _keep_alive(self) -> None:
+        """A comment whenever the stream was silent for a while, so that proxies in between keep it open."""
+        silence_s = self._exchange.catalog.deadlines.keepalive_s
+        while True:
+            wait_s = self._said_at + silence_s - time.monotonic()
+            if wait_s <= 0:
+                self._said_at = time.monotonic()
+                with contextlib.suppress(CallerLeft):
+                    await self._http.send_piece(KEEPALIVE)
+                    self._exchange.services.metrics.keepalives.inc()
+                wait_s = silence_s
+            await asyncio.sleep(wait_s)
 
     async def _end(self) -> None:
         reason = self._finish or "stop"
         ending = Delta(finish_reason=reason, claim=self._claim)
         billed = await _settled(self._exchange, ending, self._request)
         await self._start()
-        tail = self._writer.finish(reason, billed, include_usage=self._request.include_usage)
+        tail = self._chunks().finish(reason, billed, include_usage=self._request.include_usage)
         await self._http.send_piece(tail, last=True)
 
     async def _broke_off(self, error: GatewayError) -> None:
         """Before the first piece: a plain error. After it: one error event, no finish reason, no end mark."""
         if not self._http.started:
             raise error
+        self._exchange.fail()
         await self._http.end_stream(error)
 
 
@@ -150,13 +205,14 @@ async def embeddings(http: HttpExchange, exchange: Exchange) -> None:
 
 async def _embeddings(http: HttpExchange, exchange: Exchange, body: JsonObject) -> None:
     request = parse_embeddings(body, exchange.services.decode)
-    member, call = await exchange.admit_embeddings(request, http.body_bytes)
-    try:
-        vectors, claim = await exchange.services.upstreams.vectors(
-            call, member, exchange.alias, request.model, len(request.texts), exchange.dispatch
+    serving = await exchange.admit_embeddings(request, http.body_bytes)
+
+    async def vectors_of(candidate: Candidate[UpstreamCall]) -> tuple[list[list[float]], Claim]:
+        return await exchange.services.upstreams.vectors(
+            candidate, exchange.alias, request.model, len(request.texts), exchange.dispatch
         )
-    except UpstreamFailure as failure:
-        raise _failed(exchange, failure) from None
+
+    vectors, claim = await _first_that_answers(exchange, serving, vectors_of)
     billed = exchange.bill_vectors(claim)
     rendered = await exchange.services.off_loop(
         sum(map(len, vectors)),

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote
 
+from llmdeal_litellm import request_log
 from llmdeal_litellm.errors import (
     GatewayError,
     InternalError,
@@ -65,10 +66,11 @@ class Edge:
         try:
             await self._answer(scope, http, exchange)
         except CallerLeft:
-            pass
+            http.code = request_log.CALLER_LEFT
         except asyncio.CancelledError:
             # The server ends requests that outlive its shutdown; what was delivered is billed, no more.
             exchange.fail(Rule.GATEWAY_STOPPED)
+            http.code = Rule.GATEWAY_STOPPED.value
             raise
         except GatewayError as error:
             exchange.fail()
@@ -79,6 +81,8 @@ class Edge:
             await _tell(http, InternalError())
         finally:
             exchange.abandon()
+            if not _is_probe(scope):
+                request_log.write(exchange, path=_shown(scope), status=http.status, code=http.code)
 
     async def _answer(self, scope: Scope, http: HttpExchange, exchange: Exchange) -> None:
         path: bytes = scope.get("raw_path") or scope["path"].encode()
@@ -92,7 +96,9 @@ class Edge:
             await http.respond_empty(_preflight(allowed))
             return
         _require(method, (allowed, "OPTIONS"))
+        http.standing = lambda: exchange.standing
         exchange.authenticate(http.headers)
+        await exchange.limit()
         await endpoint(http, exchange)
 
     async def _health(self, http: HttpExchange, asked: str) -> None:
@@ -101,6 +107,19 @@ class Edge:
                 "The gateway is not ready: it is starting, or its store cannot be written."
             )
         await http.respond(200, b'{"status":"ok"}')
+
+
+def _is_probe(scope: Scope) -> bool:
+    """Whether it is a supervisor's question, which comes every few seconds and is no customer's request."""
+    return scope.get("raw_path") in OPEN_PATHS
+
+
+def _shown(scope: Scope) -> str:
+    """The path as it is logged and counted: one of the table's, never a caller's own text."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    if path in TABLE:
+        return path.decode()
+    return "/v1/models/{id}" if path.startswith(MODEL_PREFIX) else "other"
 
 
 def _row(path: bytes) -> tuple[str, Endpoint]:

@@ -11,7 +11,9 @@ import orjson
 
 from llmdeal_litellm import limits
 from llmdeal_litellm.errors import GatewayError, InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from llmdeal_litellm.policy import rate_limit
 from llmdeal_litellm.policy.answer import error_event
+from llmdeal_litellm.policy.rate_limit import Standing
 from llmdeal_litellm.policy.strict_json import JsonObject, parse_object
 from llmdeal_litellm.seams import server
 
@@ -54,7 +56,11 @@ class HttpExchange:
             *(CORS if scope.get("raw_path", b"").startswith(b"/v1/") else ()),
         )
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.standing: Callable[[], Standing | None] = lambda: None
+        """Where the caller's limits stand when the answer begins."""
         self.started = False
+        self.status: int | None = None
+        self.code: str | None = None
         self.body_bytes = 0
         self._streaming = False
         self._body_read = False
@@ -134,20 +140,31 @@ class HttpExchange:
 
     async def respond(self, status: int, body: bytes, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """A whole JSON answer."""
-        self.started = True
-        headers = [*self._shared, JSON_TYPE, (b"content-length", str(len(body)).encode()), *extra]
+        self.started, self.status = True, status
+        headers = [
+            *self._shared,
+            *self._limits(),
+            JSON_TYPE,
+            (b"content-length", str(len(body)).encode()),
+            *extra,
+        ]
         await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
         await self._deliver({"type": "http.response.body", "body": body})
 
+    def _limits(self) -> Headers:
+        standing = self.standing()
+        return () if standing is None else rate_limit.headers(standing)
+
     async def respond_empty(self, extra: Iterable[tuple[bytes, bytes]]) -> None:
         """A 204."""
-        self.started = True
+        self.started, self.status = True, 204
         headers = [*self._shared, *extra]
         await self._deliver({"type": "http.response.start", "status": 204, "headers": headers})
         await self._deliver({"type": "http.response.body", "body": b""})
 
     async def tell(self, error: GatewayError) -> None:
         """An error, however far the answer is: as a whole answer, or as the last event of a stream."""
+        self.code = error.code
         if self._streaming:
             await self.end_stream(error)
         elif not self.started:
@@ -155,7 +172,7 @@ class HttpExchange:
 
     async def end_stream(self, error: GatewayError) -> None:
         """One error event, no finish reason and no end mark: the answer is not complete."""
-        self._streaming = False
+        self._streaming, self.code = False, error.code
         await self.send_piece(error_event(error.envelope()), last=True)
 
     async def refuse(self, error: GatewayError) -> None:
@@ -165,7 +182,8 @@ class HttpExchange:
     async def start_stream(self, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Begin a stream of events."""
         self.started = self._streaming = True
-        headers = [*self._shared, STREAM_TYPE, *extra]
+        self.status = 200
+        headers = [*self._shared, *self._limits(), STREAM_TYPE, *extra]
         await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _deliver(self, message: Message) -> None:

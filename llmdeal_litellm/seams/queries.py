@@ -23,7 +23,7 @@ async def cost_preview(http: HttpExchange, exchange: Exchange) -> None:
     model = parse_model(body)
     messages = parse_messages(body.get("messages"))
     limit = output_limit(body, "max_tokens")
-    caller, services = exchange.caller, exchange.services
+    caller, services = exchange.known_caller, exchange.services
     alias = access.find_or_404(
         exchange.catalog, model, tier=caller.tier, frontier_addon=caller.frontier_addon
     )
@@ -65,19 +65,19 @@ def _named(low: int, expected: int, high: int) -> dict[str, int]:
 
 async def rates(http: HttpExchange, exchange: Exchange) -> None:
     """GET /v1/cost-preview/rates."""
-    caller = exchange.caller
+    caller = exchange.known_caller
     await http.respond(200, exchange.services.rates_table.render(caller.tier, caller.frontier_addon))
 
 
 async def models(http: HttpExchange, exchange: Exchange) -> None:
     """GET /v1/models."""
-    caller = exchange.caller
+    caller = exchange.known_caller
     await http.respond(200, render_models(exchange.catalog, caller.tier, caller.frontier_addon))
 
 
 async def one_model(http: HttpExchange, exchange: Exchange, model: str) -> None:
     """GET /v1/models/{id}."""
-    caller = exchange.caller
+    caller = exchange.known_caller
     alias = access.find_or_404(
         exchange.catalog, model, tier=caller.tier, frontier_addon=caller.frontier_addon
     )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Member
 from llmdeal_litellm.limits import CHAT_ANSWER_BYTES_MAX, EMBEDDINGS_ANSWER_BYTES_MAX
@@ -19,18 +19,14 @@ from llmdeal_litellm.upstream.failures import (
     from_event,
     from_status,
 )
+from llmdeal_litellm.upstream.route import Candidate
 from llmdeal_litellm.upstream.sse import EventTooLarge, SseDecoder
 from llmdeal_litellm.upstream.transport import Reply, Sent, Transport
 
 DECODED_ON_LOOP_BYTES_MAX = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A member that can honour the request, with the request translated for it."""
-
-    member: Member
-    plan: ChatPlan
+ChatCandidate = Candidate[ChatPlan]
 
 
 class Upstreams:
@@ -41,30 +37,33 @@ class Upstreams:
         self._codecs = codecs
         self._deadlines = deadlines
 
-    def plan(self, request: ChatRequest, member: Member) -> Candidate:
+    def plan(self, request: ChatRequest, member: Member) -> ChatPlan:
         """Translate a request for one member. Raises CannotHonour."""
-        return Candidate(member, self._codecs[member.deployment.provider].plan_chat(request, member))
+        return self._codecs[member.deployment.provider].plan_chat(request, member)
 
     def plan_embeddings(self, request: EmbeddingRequest, member: Member) -> UpstreamCall:
         """Translate an embeddings request for one member. Raises CannotHonour."""
         return self._codecs[member.deployment.provider].embeddings_call(request, member)
 
     async def answer(
-        self, candidate: Candidate, alias: Alias, model: str, output_limit: int, sent: Sent
+        self, candidate: ChatCandidate, alias: Alias, model: str, output_limit: int, sent: Sent
     ) -> Answer:
         """A plain answer. Raises UpstreamFailure."""
         deployment = candidate.member.deployment
         reply = await self._fetch(candidate.plan.call(output_limit), deployment, sent, CHAT_ANSWER_BYTES_MAX)
         _require_ok(reply, alias, model)
-        return candidate.plan.answer(reply.body)
+        if len(reply.body) <= DECODED_ON_LOOP_BYTES_MAX:
+            return candidate.plan.answer(reply.body)
+        return await asyncio.to_thread(candidate.plan.answer, reply.body)
 
     async def vectors(
-        self, call: UpstreamCall, member: Member, alias: Alias, model: str, items: int, sent: Sent
+        self, candidate: Candidate[UpstreamCall], alias: Alias, model: str, items: int, sent: Sent
     ) -> tuple[list[list[float]], Claim]:
         """Embedding vectors in input order. Raises UpstreamFailure."""
-        reply = await self._fetch(call, member.deployment, sent, EMBEDDINGS_ANSWER_BYTES_MAX)
+        deployment = candidate.member.deployment
+        reply = await self._fetch(candidate.plan, deployment, sent, EMBEDDINGS_ANSWER_BYTES_MAX)
         _require_ok(reply, alias, model)
-        codec = self._codecs[member.deployment.provider]
+        codec = self._codecs[deployment.provider]
         if len(reply.body) <= DECODED_ON_LOOP_BYTES_MAX:
             return codec.vectors(reply.body, items)
         return await asyncio.to_thread(codec.vectors, reply.body, items)
@@ -75,7 +74,7 @@ class Upstreams:
 
     @asynccontextmanager
     async def deltas(
-        self, candidate: Candidate, alias: Alias, model: str, output_limit: int, sent: Sent
+        self, candidate: ChatCandidate, alias: Alias, model: str, output_limit: int, sent: Sent
     ) -> AsyncIterator[AsyncIterator[list[Delta]]]:
         """A stream of deltas, in lists as they arrived together. It ends normally only when the upstream
         said that the answer is complete; otherwise it raises UpstreamFailure. Leaving the context early
@@ -84,7 +83,10 @@ class Upstreams:
             yield _in_one_piece(await self.answer(candidate, alias, model, output_limit, sent))
             return
         deployment = candidate.member.deployment
-        deadlines = bounded_by(self._deadlines, deployment.stream_timeout_s or deployment.timeout_s)
+        general = self._deadlines
+        if candidate.member.reasoning:
+            general = replace(general, first_byte_s=general.reasoning_first_byte_s)
+        deadlines = bounded_by(general, deployment.stream_timeout_s or deployment.timeout_s)
         async with self._transport.stream(candidate.plan.call(output_limit), deadlines, sent) as (
             reply,
             pieces,
@@ -135,8 +137,11 @@ async def _decoded(
         if deltas:
             # Also what stood before a failure in the same piece: where the network cuts decides nothing.
             yield deltas
-        if failure is not None:
+        if failure is not None and not decoder.finished:
             raise failure
+        if failure is not None:
+            # It has said how it ends: what follows takes nothing from the answer, readable or not.
+            break
         if decoder.ended:
             break
     if not decoder.finished:

@@ -186,12 +186,13 @@ EDITS = [
     # The llmdeal section
     ("  default_output_tokens: 16384", "  default_output: 16384", "default_output: 16384",
      "unknown setting 'default_out",
-     "allowed: default_rate, default_output_tokens, created, deadlines, tiers, tier_groups, lanes, models"),
+     "allowed: default_rate, default_output_tokens, created, deadlines, breaker, retries, tiers, "
+     "tier_groups, lanes, models"),
     ("  default_output_tokens: 16384", "  default_output_tokens: 0", "default_output_tokens: 0",
      "default_output_tokens"),
     ("connect_s: 3,", "connect_s: -3,", "deadlines:", "llmdeal.deadlines.connect_s"),
     ("connect_s: 3,", "conect_s: 3,", "deadlines:", "unknown setting 'conect_s'",
-     "connect_s, first_byte_s, silence_s"),
+     "connect_s, first_byte_s, reasoning_first_byte_s, silence_s"),
     ("    codestral:\n", "    codestral:\n      tears: all\n", "tears: all", "unknown setting 'tears'",
      "tiers"),
     ("      tags: [auto, chat]\n", "      tag: [auto]\n", "tag: [auto]", "unknown setting 'tag'",

@@ -24,6 +24,7 @@ CONTRACT = {
     "usage",
     "ledger verify",
     "config check",
+    "health",
 }
 
 

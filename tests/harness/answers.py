@@ -12,8 +12,13 @@ ALWAYS = frozenset("date server x-llmdeal-request-id cache-control content-type"
 CORS = frozenset("access-control-allow-origin access-control-expose-headers".split())
 SIZED = frozenset({"content-length"})
 STREAMED = frozenset({"transfer-encoding"})
-PLAIN_ANSWER = ALWAYS | CORS | SIZED
-"""Names of the headers of a whole answer on a /v1 path."""
+LIMIT_HEADERS = frozenset(
+    f"x-ratelimit-{name}-{of}" for name in ("limit", "remaining", "reset") for of in ("requests", "tokens")
+)
+PLAIN_ANSWER = ALWAYS | CORS | SIZED | LIMIT_HEADERS
+"""Names of the headers of a whole answer on a /v1 path, to somebody whose key is known."""
+BEFORE_AUTHENTICATION = frozenset({"not_found", "method_not_allowed", "invalid_api_key"})
+"""Codes of refusals that know no key, and therefore no limits."""
 
 TYPES = {402: "insufficient_quota", 429: "rate_limit_error"}
 
@@ -31,7 +36,8 @@ def assert_refusal(
     `also` are headers beyond those of every answer on a /v1 path.
     """
     assert (response.status_code, error_of(response)["code"]) == (status, code), response.text
-    assert header_names(response) == sorted(PLAIN_ANSWER | also)
+    expected = PLAIN_ANSWER - LIMIT_HEADERS if code in BEFORE_AUTHENTICATION else PLAIN_ANSWER
+    assert header_names(response) == sorted(expected | also)
     assert response.headers["content-type"] == "application/json"
     assert error_of(response)["type"] == type_of(status)
     return str(error_of(response)["message"])

@@ -113,7 +113,7 @@ def _of_event(event: str) -> Iterator[str]:
     for line in event.split("\n"):
         if line.startswith("data: {"):
             yield from _of_json("event", line.removeprefix("data: "))
-        elif line not in ("", "data: [DONE]"):
+        elif line not in ("", "data: [DONE]", ": keep-alive"):
             yield from _of_text("event line", line)
             if not line.startswith("data:"):
                 yield f"event line: {line}"

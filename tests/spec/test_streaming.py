@@ -7,6 +7,7 @@ import pytest
 from answers import (
     ALWAYS,
     CORS,
+    LIMIT_HEADERS,
     STREAMED,
     assert_refusal,
     checked_error,
@@ -66,7 +67,9 @@ def test_every_chunk_has_the_documented_shape(
     response = world.chat(customer, model=model, stream=True, **options)
 
     assert response.status_code == 200
-    assert header_names(response) == sorted(ALWAYS | CORS | STREAMED | {"x-llmdeal-output-limit"})
+    assert header_names(response) == sorted(
+        ALWAYS | CORS | STREAMED | LIMIT_HEADERS | {"x-llmdeal-output-limit"}
+    )
     assert response.headers["content-type"] == "text/event-stream"
     chunks = chunks_of(response.text)
     assert_whole(chunks, include_usage=include_usage)

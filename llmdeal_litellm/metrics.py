@@ -1,0 +1,45 @@
+"""What the gateway counts. A registry of its own, so that nothing of the process shows beside it.
+
+Label values come from our own closed lists (endpoints, codes, rules) and from the config (aliases,
+deployments), never from a caller.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Metrics:
+    """The counters of one process. Names carry their unit; Prometheus adds `_total` to counters."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def counter(name: str, what: str, *labels: str) -> Counter:
+            return Counter(f"llmdeal_{name}", what, labels, registry=self.registry)
+
+        self.answers = counter("answers", "Answers by path, status and error code", "path", "status", "code")
+        self.limited = counter("rate_limited", "Requests refused by a limit of ours", "limit")
+        self.attempts = counter("upstream_attempts", "Calls of deployments by end", "deployment", "outcome")
+        self.retries = counter("retries", "Further attempts after a failure")
+        self.retries_denied = counter("retries_denied", "Further attempts that the retry budget forbade")
+        self.breaker_changes = counter("breaker_changes", "Changes of state", "deployment", "state")
+        self.holds_ended = counter("holds_ended", "Ends of holds by rule", "rule")
+        self.tokens = counter("tokens", "Billed tokens", "alias", "side")
+        self.charged = counter("charged_nano_usd", "Charges", "wallet")
+        self.claims_marked = counter("claims_marked", "Upstream claims that were not believed", "mark")
+        self.keepalives = counter("keepalive_comments", "Comments on silent streams")
+        self.settlements_refused = counter("settlements_refused", "Settlements that the ledger refused")
+        self.unavailable = Gauge(
+            "llmdeal_deployment_unavailable",
+            "1 while a deployment takes no calls",
+            ("deployment",),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "llmdeal_request_seconds",
+            "Time of served requests: ours, the upstreams', and until the first output",
+            ("part",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )

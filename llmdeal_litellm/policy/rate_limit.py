@@ -1,0 +1,158 @@
+"""Token buckets, exact in integers. Pure: the time is an argument, nanoseconds of a monotonic clock.
+
+A bucket's level is kept in parts of a token, so many that every refill over whole nanoseconds is a whole
+number: no rounding ever costs a caller a request or gives one away. Source: API reference, "Rate limits";
+RFC 9110, 10.2.3 (Retry-After).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmdeal_litellm.catalog.model import Tier
+from llmdeal_litellm.limits import BURST_WINDOWS_PER_MINUTE, RETRY_AFTER_S_MAX
+
+NANOS_PER_S = 1_000_000_000
+PARTS_PER_TOKEN = 60 * NANOS_PER_S
+"""A bucket refilled at n a minute gains n parts a nanosecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """`capacity` tokens, refilled at `per_minute`."""
+
+    capacity: int
+    per_minute: int
+
+    @property
+    def full(self) -> int:
+        """Its level when nothing was taken for a while, in parts."""
+        return self.capacity * PARTS_PER_TOKEN
+
+    def refilled(self, parts: int, elapsed_ns: int) -> int:
+        """The level after a time in which nothing was taken."""
+        return min(self.full, parts + self.per_minute * max(0, elapsed_ns))
+
+    def wait_ns(self, parts: int, tokens: int) -> int:
+        """How long until it holds so many tokens; 0 when it does."""
+        return max(0, -(-(tokens * PARTS_PER_TOKEN - parts) // self.per_minute))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a caller is shown of a limit: its size, what is left, and how long until it is full again."""
+
+    limit: int
+    remaining: int
+    reset_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a key stands: requests (of its buckets the one with least left) and tokens."""
+
+    requests: Window
+    tokens: Window
+
+
+@dataclass(frozen=True, slots=True)
+class TierBuckets:
+    """The buckets of a key: the gateway's two and the tier's own for requests, and one for tokens."""
+
+    requests: tuple[Bucket, ...]
+    tokens: Bucket
+
+    @staticmethod
+    def of(tier: Tier) -> "TierBuckets":
+        """What a tier gives."""
+        burst = Bucket(tier.burst, tier.burst * BURST_WINDOWS_PER_MINUTE)
+        sustained = Bucket(tier.requests_per_minute, tier.requests_per_minute)
+        return TierBuckets((burst, sustained, Bucket(tier.rpm, tier.rpm)), Bucket(tier.tpm, tier.tpm))
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The levels of a key's buckets at one moment, in parts. `tokens` below zero is a debt."""
+
+    requests: tuple[int, ...]
+    tokens: int
+    at_ns: int
+
+
+def fresh(buckets: TierBuckets, now_ns: int) -> Levels:
+    """The levels of a key that was not seen for a while."""
+    return Levels(tuple(b.full for b in buckets.requests), buckets.tokens.full, now_ns)
+
+
+def refilled(buckets: TierBuckets, levels: Levels, now_ns: int) -> Levels:
+    """The levels now."""
+    elapsed = now_ns - levels.at_ns
+    pairs = zip(buckets.requests, levels.requests, strict=True)
+    requests = tuple(bucket.refilled(parts, elapsed) for bucket, parts in pairs)
+    return Levels(requests, buckets.tokens.refilled(levels.tokens, elapsed), max(now_ns, levels.at_ns))
+
+
+def take_request(buckets: TierBuckets, levels: Levels) -> tuple[Levels, int]:
+    """One request out of every bucket, or of none; returns the levels and the wait in ns, 0 when taken."""
+    pairs = list(zip(buckets.requests, levels.requests, strict=True))
+    wait_ns = max(bucket.wait_ns(parts, 1) for bucket, parts in pairs)
+    if wait_ns:
+        return levels, wait_ns
+    return Levels(tuple(p - PARTS_PER_TOKEN for _, p in pairs), levels.tokens, levels.at_ns), 0
+
+
+def take_tokens(buckets: TierBuckets, levels: Levels, tokens: int) -> tuple[Levels, int]:
+    """So many tokens, or none; returns the levels and the wait in ns, 0 when taken.
+
+    More than the whole bucket holds is let in when it is full, and leaves a debt.
+    """
+    wait_ns = buckets.tokens.wait_ns(levels.tokens, min(tokens, buckets.tokens.capacity))
+    return (levels, wait_ns) if wait_ns else (give_tokens(buckets, levels, -tokens), 0)
+
+
+def give_tokens(buckets: TierBuckets, levels: Levels, tokens: int) -> Levels:
+    """Tokens back into the bucket, never more than it holds; a negative number takes them."""
+    parts = min(buckets.tokens.full, levels.tokens + tokens * PARTS_PER_TOKEN)
+    return Levels(levels.requests, parts, levels.at_ns)
+
+
+def standing(buckets: TierBuckets, levels: Levels) -> Standing:
+    """What the caller is shown."""
+    requests = [_window(b, p) for b, p in zip(buckets.requests, levels.requests, strict=True)]
+    return Standing(min(requests, key=lambda w: w.remaining), _window(buckets.tokens, levels.tokens))
+
+
+def _window(bucket: Bucket, parts: int) -> Window:
+    remaining = max(0, parts // PARTS_PER_TOKEN)
+    return Window(bucket.capacity, remaining, bucket.wait_ns(parts, bucket.capacity))
+
+
+def retry_after_s(wait_ns: int) -> int:
+    """Whole seconds after which the next try is let in, 1 to 60."""
+    return max(1, min(RETRY_AFTER_S_MAX, -(-wait_ns // NANOS_PER_S)))
+
+
+def headers(shown: Standing) -> tuple[tuple[bytes, bytes], ...]:
+    """OpenAI's six `x-ratelimit-*` headers with our numbers."""
+    return tuple(
+        (f"x-ratelimit-{name}-{of}".encode(), value.encode())
+        for of, window in (("requests", shown.requests), ("tokens", shown.tokens))
+        for name, value in _fields(window)
+    )
+
+
+def _fields(window: Window) -> Sequence[tuple[str, str]]:
+    return (
+        ("limit", str(window.limit)),
+        ("remaining", str(window.remaining)),
+        ("reset", duration(window.reset_ns)),
+    )
+
+
+def duration(nanos: int) -> str:
+    """A duration as OpenAI writes it: `0s`, `17ms`, `8.64s`, `6m0s`; rounded up to whole milliseconds."""
+    millis = -(-nanos // 1_000_000)
+    if millis < 1000:
+        return f"{millis}ms" if millis else "0s"
+    minutes, millis = divmod(millis, 60_000)
+    seconds = f"{millis / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    return f"{minutes}m{seconds}" if minutes else seconds

@@ -1,0 +1,136 @@
+"""Who serves one request: the candidate it is with, and another one when that fails before any output."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from llmdeal_litellm.catalog.model import Alias, Kind, Member
+from llmdeal_litellm.errors import (
+    GatewayError,
+    InvalidRequest,
+    NoConsortiumMachineAvailable,
+    RateLimited,
+    ServiceUnavailable,
+    UpstreamCircuitOpen,
+)
+from llmdeal_litellm.health import NotNow
+from llmdeal_litellm.services import Services
+from llmdeal_litellm.upstream.failures import InputRefused, UpstreamFailure
+from llmdeal_litellm.upstream.route import Candidate, Route
+
+Planned = TypeVar("Planned")
+
+
+class Serving(Generic[Planned]):
+    """The attempts of one request. `model` is what the caller wrote, for messages."""
+
+    def __init__(
+        self,
+        services: Services,
+        alias: Alias,
+        model: str,
+        members: Sequence[Member],
+        plan: Callable[[Member], Planned],
+    ) -> None:
+        """Finds the first candidate. Raises InvalidRequest when no member honours the request, and a 503 or
+        429 when those that do cannot be called."""
+        self._services = services
+        self._alias = alias
+        self._model = model
+        self._route = Route(members, plan, services.health)
+        self._begun_s = services.monotonic_s()
+        self.attempts = 0
+        self.upstream_s = 0.0
+        """Time spent on calls to upstreams, failed ones included."""
+        self.candidate = self._next()
+
+    @property
+    def member(self) -> Member:
+        """The member that serves, or served last."""
+        return self.candidate.member
+
+    def _next(self) -> Candidate[Planned]:
+        found = self._route.next()
+        if found is None:
+            raise self._refusal()
+        return found
+
+    def _refusal(self) -> GatewayError:
+        route, model = self._route, self._model
+        if route.is_refused:
+            return InvalidRequest(
+                f"'{model}' cannot honour '{route.refused[0]}'. Leave it out or choose another model."
+            )
+        if self._alias.kind is Kind.CONSORTIUM:
+            return NoConsortiumMachineAvailable(model)
+        if not route.waits:
+            return ServiceUnavailable(
+                f"No upstream is set up for '{model}' here. Use another model, or smart-route.",
+                retry_after_s=60,
+                retry_pointless=True,
+            )
+        wait_s, is_open = min(route.waits)
+        return not_now(model, wait_s, is_open=is_open)
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around one attempt. Raises UpstreamCircuitOpen or RateLimited when, since it was chosen, the
+        candidate stopped taking calls and no other is left."""
+        health = self._services.health
+        begun_s = self._services.monotonic_s()
+        while True:
+            deployment = self.member.deployment.id
+            try:
+                with health.call(deployment):
+                    self.attempts += 1
+                    begun_s = self._services.monotonic_s()
+                    try:
+                        yield
+                    finally:
+                        self.upstream_s += self._services.monotonic_s() - begun_s
+                return
+            except NotNow:
+                wait_s, is_open = health.wait_s(deployment), health.is_open(deployment)
+            following = self._route.next()
+            if following is None:
+                raise not_now(self._model, wait_s, is_open=is_open)
+            self.candidate = following
+
+    def another(self, failure: UpstreamFailure) -> bool:
+        """Whether to try another candidate after this failure; if so, it is the candidate now.
+
+        A caller's own mistake, the last attempt, the end of the time for an answer and the end of the retry
+        budget end it.
+        """
+        services = self._services
+        spent_s = services.monotonic_s() - self._begun_s
+        if isinstance(failure, InputRefused) or spent_s >= services.catalog.deadlines.answer_s:
+            return False
+        if self.attempts >= services.catalog.retrying.attempts:
+            return False
+        following = self._route.next()
+        if following is None:
+            return False
+        if not services.retries.take():
+            services.metrics.retries_denied.inc()
+            return False
+        services.metrics.retries.inc()
+        self.candidate = following
+        return True
+
+
+def not_now(model: str, wait_s: float, *, is_open: bool) -> GatewayError:
+    """The refusal of an alias whose upstreams may not be called for a while."""
+    seconds = math.ceil(wait_s)
+    if is_open:
+        return UpstreamCircuitOpen(
+            f"The upstream of '{model}' failed repeatedly and is left alone for a while. Use smart-route, or "
+            "retry after the time in Retry-After.",
+            retry_after_s=seconds,
+            retry_pointless=True,
+        )
+    return RateLimited(
+        "The model's upstream is at its own rate limit. Retry after the time in Retry-After.",
+        retry_after_s=seconds,
+    )

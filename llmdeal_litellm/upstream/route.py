@@ -1,0 +1,71 @@
+"""The way of one request to the deployments that may serve it: cheapest first, another on failure."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from llmdeal_litellm.catalog.model import Member
+from llmdeal_litellm.upstream.codecs.wire import CannotHonour
+
+Planned = TypeVar("Planned")
+
+
+class Availability(Protocol):
+    """Who may be called now. `health.Health` is one."""
+
+    def wait_s(self, deployment: str) -> float:
+        """How long until it may be called; 0 when it may."""
+
+    def is_open(self, deployment: str) -> bool:
+        """Whether a breaker keeps it from being called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(Generic[Planned]):
+    """A member that can honour the request, with the request translated for it."""
+
+    member: Member
+    plan: Planned
+
+
+class Route(Generic[Planned]):
+    """Gives candidates one after the other, and knows why others were passed over.
+
+    A member is planned only when its turn comes: most requests never need the second.
+    """
+
+    def __init__(
+        self, members: Sequence[Member], plan: Callable[[Member], Planned], availability: Availability
+    ) -> None:
+        self._members = members
+        self._plan = plan
+        self._availability = availability
+        self._left = self._found()
+        self.refused: list[str] = []
+        """Fields that members could not honour."""
+        self.waits: list[tuple[float, bool]] = []
+        """Members that may not be called now: for how long, and whether a breaker is why."""
+
+    def next(self) -> Candidate[Planned] | None:
+        """The next candidate, or None when none is left."""
+        return next(self._left, None)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every member was ruled out by a field that it cannot honour."""
+        return bool(self._members) and len(self.refused) == len(self._members)
+
+    def _found(self) -> Iterator[Candidate[Planned]]:
+        for member in self._members:
+            try:
+                plan = self._plan(member)
+            except CannotHonour as cannot:
+                self.refused.append(cannot.field)
+                continue
+            if not member.deployment.reachable:
+                continue
+            wait_s = self._availability.wait_s(member.deployment.id)
+            if wait_s:
+                self.waits.append((wait_s, self._availability.is_open(member.deployment.id)))
+                continue
+            yield Candidate(member, plan)
