@@ -211,7 +211,7 @@ class Builder:
                     ceiling,
                     model.vision,
                     model.dimensions_selectable,
-                    REASONING_TAG in model.tags,
+                    model.reasoning or REASONING_TAG in model.tags,
                 ),
             )
             self._warn_below_cost(name, rates, deployment, path)

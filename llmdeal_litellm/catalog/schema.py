@@ -64,7 +64,8 @@ class CatalogSection(Section):
 
 
 class ModelSection(Section):
-    """One alias of `model_list`."""
+    """One alias of `model_list`. `reasoning`: it may think before it begins to answer, as one with the tag of
+    that name always does."""
 
     kind: Literal["chat", "consortium", "frontier", "embedding"] = "chat"
     rate: RateSection | None = None
@@ -74,6 +75,7 @@ class ModelSection(Section):
     max_output_tokens: Tokens | None = None
     tags: list[str] = []
     vision: bool = False
+    reasoning: bool = False
     image_tokens: Tokens = 1105
     lane_name: AliasName | None = None
     dimensions: Annotated[int, Field(strict=True, ge=1, le=65536)] | None = None

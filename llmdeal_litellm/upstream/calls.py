@@ -82,11 +82,7 @@ class Upstreams:
         if candidate.plan.whole:
             yield _in_one_piece(await self.answer(candidate, alias, model, output_limit, sent))
             return
-        deployment = candidate.member.deployment
-        general = self._deadlines
-        if candidate.member.reasoning:
-            general = replace(general, first_byte_s=general.reasoning_first_byte_s)
-        deadlines = bounded_by(general, deployment.stream_timeout_s or deployment.timeout_s)
+        deadlines = for_stream(self._deadlines, candidate.member)
         async with self._transport.stream(candidate.plan.call(output_limit), deadlines, sent) as (
             reply,
             pieces,
@@ -157,6 +153,14 @@ async def _until_finished(pieces: AsyncIterator[bytes], decoder: StreamDecoder) 
     except UpstreamFailure:
         if not decoder.finished:
             raise
+
+
+def for_stream(deadlines: Deadlines, member: Member) -> Deadlines:
+    """Deadlines of a stream: a model that may think first has longer to begin."""
+    deployment = member.deployment
+    if member.reasoning:
+        deadlines = replace(deadlines, first_byte_s=deadlines.reasoning_first_byte_s)
+    return bounded_by(deadlines, deployment.stream_timeout_s or deployment.timeout_s)
 
 
 def bounded_by(deadlines: Deadlines, total_s: float | None) -> Deadlines:

@@ -13,7 +13,7 @@ from llmdeal_litellm.catalog.model import Alias, Deadlines, Kind
 from llmdeal_litellm.money import Rates
 from llmdeal_litellm.policy.answer import Delta
 from llmdeal_litellm.policy.chat_request import parse_chat
-from llmdeal_litellm.upstream.calls import Upstreams, bounded_by
+from llmdeal_litellm.upstream.calls import Upstreams, bounded_by, for_stream
 from llmdeal_litellm.upstream.codecs.table import codecs
 from llmdeal_litellm.upstream.failures import BadStatus, InputRefused, Throttled, TooSlow, from_status
 from llmdeal_litellm.upstream.route import Candidate
@@ -83,6 +83,21 @@ async def test_an_unfinished_stream_that_falls_silent_is_not(transport: Transpor
 def test_a_deployments_timeout_replaces_the_general_one(timeout_s: float | None, expected: Deadlines) -> None:
     """A longer one lengthens the whole answer, a shorter one shortens every wait."""
     assert bounded_by(DEADLINES, timeout_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "stream_timeout_s", "first_byte_s"),
+    [(False, None, 5), (True, None, 60), (True, 9.0, 9.0), (False, 9.0, 5)],
+)
+def test_a_model_that_thinks_has_longer_to_begin(
+    reasoning: bool, stream_timeout_s: float | None, first_byte_s: float
+) -> None:
+    """Unless its deployment's own timeout is shorter."""
+    member = member_of(reasoning=reasoning)
+    member = replace(member, deployment=replace(member.deployment, stream_timeout_s=stream_timeout_s))
+
+    found = for_stream(replace(DEADLINES, reasoning_first_byte_s=60), member)
+    assert found.first_byte_s == first_byte_s
 
 
 @pytest.mark.parametrize(
