@@ -312,7 +312,12 @@ class Exchange:
         end = self.services.ledger.close_hold(self._end(Rule.EMPTY_ANSWER, billed, claim))
         closed = await self.services.settled(end)
         self.rule = closed.rule
-        self.billed = Billed(0, 0) if closed.rule is Rule.EMPTY_ANSWER else billed
+        if closed.rule is not Rule.EMPTY_ANSWER:
+            return billed
+        self.standing = self.services.limiter.give_tokens(
+            self.known_caller.key_id, self._tier, billed.input + billed.output
+        )
+        self.billed = Billed(0, 0)
         return self.billed
 
     def _end(self, rule: Rule, billed: Billed | None, claim: Claim) -> CloseHold:

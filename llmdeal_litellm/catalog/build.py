@@ -77,6 +77,9 @@ class Builder:
                 path = ("llmdeal", "models", alias.name, "catalog", "id")
                 self._refuse(path, f"'{alias.catalog_id}' already names '{names[alias.catalog_id].name}'")
         deadlines = self._section.deadlines
+        if self._section.breaker.failures > self._section.breaker.calls:
+            said = "'failures' is at most 'calls', or the breaker never opens"
+            self._refuse(("llmdeal", "breaker", "failures"), said)
         return Catalog(
             aliases=freeze(ordered),
             names=freeze(names),

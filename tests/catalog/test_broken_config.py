@@ -190,6 +190,7 @@ EDITS = [
      "tier_groups, lanes, models"),
     ("  default_output_tokens: 16384", "  default_output_tokens: 0", "default_output_tokens: 0",
      "default_output_tokens"),
+    ("breaker: {failures: 5,", "breaker: {failures: 11,", "failures: 11", "'failures' is at most 'calls'"),
     ("connect_s: 3,", "connect_s: -3,", "connect_s: -3", "llmdeal.deadlines.connect_s"),
     ("connect_s: 3,", "conect_s: 3,", "conect_s: 3", "unknown setting 'conect_s'",
      "connect_s, first_byte_s, reasoning_first_byte_s, silence_s"),
