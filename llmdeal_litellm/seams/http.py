@@ -188,6 +188,8 @@ class HttpExchange:
 
     async def _deliver(self, message: Message) -> None:
         """Send, but not for ever: a client that stops reading would keep its hold and its upstream open."""
+        if server.is_gone(self._send):
+            raise CallerLeft
         try:
             async with asyncio.timeout(self._unread_s):
                 await self._send(message)

@@ -42,6 +42,9 @@ QUIET_LOGGERS = (
 )
 
 
+MALFORMED_LINE = "Invalid HTTP request received."
+
+
 class GatewayHooks(CustomLogger):  # type: ignore[misc]  # LiteLLM's classes are untyped here
     """What LiteLLM keeps as a callback. It does nothing: the edge answers every request."""
 
@@ -164,6 +167,8 @@ def _bundled_tokenizers() -> None:
 def _quiet() -> None:
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Anybody can send such bytes as often as he likes; each gets its 400.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != MALFORMED_LINE)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     log.handlers, log.propagate = [handler], False
