@@ -18,7 +18,8 @@ IMPATIENCE_S = 1.0
 LIMITED_TIERS = ("free-trial", "starter", "founder")
 CHAT_CASES = frozenset(
     "test_billing test_chat_completions test_client_disconnect test_concealment test_funds test_images "
-    "test_openai_sdk test_parameters test_streaming test_structured_output test_tools test_upstream_errors "
+    "test_error_precedence test_errors test_money test_openai_sdk test_parameters test_reference_examples "
+    "test_request_log test_streaming test_structured_output test_tools test_upstream_errors "
     "test_wires test_wire_fuzz".split()
 )
 """The modules whose tests run on every wire."""
