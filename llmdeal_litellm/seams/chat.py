@@ -176,7 +176,8 @@ class _Stream:
             if wait_s <= 0:
                 self._said_at = time.monotonic()
                 with contextlib.suppress(CallerLeft):
-                    await self._http.send_piece(KEEPALIVE)
+                    if not await self._http.send_comment(KEEPALIVE):
+                        return
                     self._exchange.services.metrics.keepalives.inc()
                 wait_s = silence_s
             await asyncio.sleep(wait_s)

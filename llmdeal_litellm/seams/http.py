@@ -197,6 +197,13 @@ class HttpExchange:
             server.abort(self._send)
             raise CallerLeft from None
 
+    async def send_comment(self, comment: bytes) -> bool:
+        """A comment into a stream that still runs; False when its last piece is on its way."""
+        if not self._streaming:
+            return False
+        await self.send_piece(comment)
+        return True
+
     async def send_piece(self, piece: bytes, *, last: bool = False) -> None:
         """Bytes of a stream; waits while the client reads more slowly than we write."""
         self._streaming = self._streaming and not last

@@ -2,6 +2,9 @@
 
 from place import Place
 
+from llmdeal_litellm.policy.answer import KEEPALIVE
+from llmdeal_litellm.seams.http import HttpExchange, Message
+
 COMMENT = b": keep-alive\n\n"
 ROLE_EVENT = 1
 COMMENTS = 3
@@ -49,3 +52,23 @@ def test_nothing_is_sent_before_the_first_piece(place: Place) -> None:
     place.reached("hangups", at_least=2)
 
     assert sorted(end["output_tokens"] > 0 for end in place.ends(2)) == [False, True]
+
+
+async def test_no_comment_follows_the_last_piece() -> None:
+    """A stream that ends at the very moment a comment is due stays as it ended."""
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    http = HttpExchange({"headers": []}, receive, send, "req_0", unread_s=5)
+    await http.start_stream()
+    first = await http.send_comment(KEEPALIVE)
+    await http.send_piece(b"data: [DONE]\n\n", last=True)
+    second = await http.send_comment(KEEPALIVE)
+
+    assert (first, second) == (True, False)
+    assert sent[1:] == [KEEPALIVE, b"data: [DONE]\n\n"]
