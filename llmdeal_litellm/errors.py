@@ -6,8 +6,9 @@ GatewayError
 ├── QuotaExhausted 402            ├── ModelNotInTier 403
 ├── KeyFrozen 403                 ├── NotFound 404
 ├── ModelNotAvailable 404         ├── ModelNotFound 404
-├── MethodNotAllowed 405          ├── RequestTooLarge 413
-├── UnsupportedMediaType 415      ├── RateLimited 429
+├── MethodNotAllowed 405          ├── RequestInProgress 409
+├── RequestTooLarge 413           ├── UnsupportedMediaType 415
+├── IdempotencyConflict 422       ├── RateLimited 429
 ├── InternalError 500             ├── UpstreamError 502
 ├── ServiceUnavailable 503        ├── NoConsortiumMachineAvailable 503
 ├── UpstreamCircuitOpen 503       └── UpstreamTimeout 504
@@ -177,6 +178,24 @@ class RetryableError(GatewayError):
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         found: tuple[tuple[bytes, bytes], ...] = ((b"retry-after", str(self.retry_after_s).encode()),)
         return (*found, (b"x-should-retry", b"false")) if self.retry_pointless else found
+
+
+class RequestInProgress(RetryableError):
+    """The first request with this Idempotency-Key still runs."""
+
+    status, code = 409, "request_in_progress"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A request with this Idempotency-Key is being answered. Retry after the time in Retry-After, for "
+            "its answer."
+        )
+
+
+class IdempotencyConflict(GatewayError):
+    """The Idempotency-Key was used before, and its answer is not this request's, or there is none."""
+
+    status, code = 422, "idempotency_conflict"
 
 
 class RateLimited(RetryableError):

@@ -21,6 +21,13 @@ EMPTY_ANSWER_REFUNDS_PER_DAY = 20
 OUTPUT_FLOOR_TOKENS = 64
 """Lack of funds lowers an output limit no further than this (or the caller's own limit)."""
 
+STREAM_WINDOW_TOKENS = 2048
+"""How much of a streamed answer is held for at first, and by how much a hold grows."""
+
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+KEPT_ANSWER_BYTES_MAX = 256 * 1024
+KEPT_ANSWER_S = 86_400
+
 MESSAGE_OVERHEAD_TOKENS = 8
 EMBEDDING_ITEM_OVERHEAD_TOKENS = 3
 INPUT_BOUND_NUMERATOR, INPUT_BOUND_DENOMINATOR = 5, 4

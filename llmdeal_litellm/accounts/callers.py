@@ -1,14 +1,17 @@
 """Who a key belongs to, as a request needs to know it."""
 
-import sqlite3
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
-from llmdeal_litellm.ledger.database import connect
+from llmdeal_litellm.ledger.database import StoreFailed
+from llmdeal_litellm.ledger.readers import Reader
 
-CACHE_KEYS_MAX = 50_000
+KEYS_MAX = 50_000
+SELECT = (
+    "SELECT k.id, a.id, a.tier, a.frontier_addon, a.frozen FROM keys k "
+    "JOIN accounts a ON a.id = k.account_id WHERE k.digest = ? AND k.revoked_at_us IS NULL"
+)
 
 
 class AccountsDown(Exception):
@@ -26,63 +29,46 @@ class Caller:
     frozen: bool
 
 
-class Callers(Protocol):
-    """Looks up callers by the digest of their key."""
+class Callers:
+    """Looks up callers by the digest of their key, with a bounded memory of valid ones.
 
-    def find(self, digest: bytes) -> Caller | None:
-        """The caller, or None for an unknown or revoked key. Raises AccountsDown."""
-
-    def forget(self) -> None:
-        """Drop what was remembered: another process may have changed it."""
-
-
-class SqliteCallers:
-    """`Callers` over the embedded store, with a bounded memory of valid keys.
-
-    A miss is one indexed lookup, microseconds; unknown keys are not remembered, so that a new key works
-    at once.
+    Unknown keys are not remembered, so that a new key works at once. Valid ones are believed until `forget`,
+    and no longer than `believed_s` seconds by `monotonic_s`. A hold asks the ledger itself: a revoked key
+    never spends anything, whatever is remembered here.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._known: OrderedDict[bytes, Caller] = OrderedDict()
+    def __init__(self, reader: Reader, monotonic_s: Callable[[], float], believed_s: float) -> None:
+        self._reader = reader
+        self._monotonic_s = monotonic_s
+        self._believed_s = believed_s
+        self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self._forgotten = 0
 
-    def find(self, digest: bytes) -> Caller | None:
-        """See `Callers.find`."""
+    async def find(self, digest: bytes) -> Caller | None:
+        """The caller, or None for an unknown or revoked key. Raises AccountsDown."""
+        now_s = self._monotonic_s()
         known = self._known.get(digest)
-        if known is not None:
+        if known is not None and now_s - known[0] < self._believed_s:
             self._known.move_to_end(digest)
-            return known
-        caller = self._read(digest)
-        if caller is not None:
-            self._known[digest] = caller
-            if len(self._known) > CACHE_KEYS_MAX:
+            return known[1]
+        forgotten = self._forgotten
+        try:
+            rows = await self._reader.rows(SELECT, (digest,))
+        except StoreFailed as failed:
+            raise AccountsDown(str(failed)) from None
+        if not rows:
+            self._known.pop(digest, None)
+            return None
+        key_id, account_id, tier, addon, frozen = rows[0]
+        caller = Caller(key_id, account_id, tier, bool(addon), bool(frozen))
+        if forgotten == self._forgotten:
+            # Otherwise a revocation came while we read, and what was read may be older.
+            self._known[digest] = (now_s, caller)
+            if len(self._known) > KEYS_MAX:
                 self._known.popitem(last=False)
         return caller
 
     def forget(self) -> None:
-        """See `Callers.forget`."""
+        """Drop what was remembered: another process may have changed it."""
+        self._forgotten += 1
         self._known.clear()
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _read(self, digest: bytes) -> Caller | None:
-        select = (
-            "SELECT k.id, a.id, a.tier, a.frontier_addon, a.frozen FROM keys k "
-            "JOIN accounts a ON a.id = k.account_id WHERE k.digest = ? AND k.revoked_at_us IS NULL"
-        )
-        try:
-            if self._connection is None:
-                self._connection = connect(self._path, read_only=True)
-            row = self._connection.execute(select, (digest,)).fetchone()
-        except sqlite3.Error as error:
-            raise AccountsDown(str(error)) from None
-        return Caller(row[0], row[1], row[2], bool(row[3]), bool(row[4])) if row else None
-
-
-_guard: type[Callers] = SqliteCallers

@@ -1,124 +1,183 @@
-"""A batch of operations as one SQLite transaction.
+"""A batch of operations as one transaction.
 
-Lock the accounts and keys that the batch touches, decide in arrival order in `transfers` (pure), then
-write with one multi-row statement per table. Everything is in one transaction: all of it happens, or
-none.
+Lock the holds, wallets and keys that the batch touches, each in the order of their ids, decide in arrival
+order in `transfers` (pure), then write with one statement per table. All of it happens, or none.
 """
 
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from operator import attrgetter
 
-from llmdeal_litellm.ledger.ops import CloseHold, Credit, Dispute, MarkDelivered, Op, OpenHold, Result
-from llmdeal_litellm.ledger.transfers import (
-    DECISIONS,
+from llmdeal_litellm.ledger.database import Asked, Database, Row, StatementRefused
+from llmdeal_litellm.ledger.ops import (
+    Closed,
+    CloseHold,
+    Credit,
+    Dispute,
+    Op,
+    OpenHold,
+    Result,
+)
+from llmdeal_litellm.ledger.rows import (
     Batch,
     HoldRow,
     HouseEntry,
     KeyRow,
+    Lease,
+    Place,
     Record,
+    RepeatRow,
+    RuleBroken,
     WalletRow,
-    crash_close,
 )
+from llmdeal_litellm.ledger.transfers import DECISIONS, crash_close
+from llmdeal_litellm.policy.usage import Rule
 
-_PARAMETERS_MAX = 900
+KEY_COLUMNS = (
+    "spent",
+    "held",
+    "open_holds",
+    "empty_day",
+    "empty_count",
+    "day",
+    "day_spent",
+    "month",
+    "month_spent",
+)
+OF_ACCOUNTS, OF_MONEY, OF_HOLDS = (OpenHold, Credit, Dispute), (Credit, Dispute), (OpenHold, CloseHold)
+HOLD_CHANGES = ("amount", "output_limit", "delivered_at_us", "delivered_output")
 
 
-def _insert(table: str, row: type) -> str:
-    names = [f.name for f in fields(row)]
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+def _columns(row: type) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(row))
 
 
-INSERT_RECORD = _insert("records", Record)
-INSERT_HOUSE = _insert("house_entries", HouseEntry)
-INSERT_HOLD = _insert("open_holds", HoldRow)
-HOLD_COLUMNS = ", ".join(f.name for f in fields(HoldRow))
+RECORD, HOUSE_ENTRY, HOLD, REPEAT = map(_columns, (Record, HouseEntry, HoldRow, RepeatRow))
+SELECT_HOLDS = f"SELECT {', '.join(HOLD)} FROM open_holds WHERE request_id"
+SELECT_WALLETS = "SELECT account_id, wallet, balance, held, version FROM wallets AS w WHERE account_id"
+SELECT_KEYS = (
+    "SELECT id, account_id, revoked_at_us IS NOT NULL, cap, spent, held, open_holds, empty_day, empty_count, "
+    "cap_day, cap_month, day, day_spent, month, month_spent FROM keys AS k WHERE id"
+)
+SELECT_FROZEN = "SELECT id FROM accounts WHERE frozen = 1 AND id"
+SELECT_ENDS = (
+    "SELECT request_id, leg, -balance_change, rule FROM records WHERE kind IN ('post', 'void') AND request_id"
+)
+SELECT_REPEATS = f"SELECT {', '.join(REPEAT)} FROM idempotency WHERE key_digest"
+
+
+DEFECTS = (StatementRefused, RuleBroken, ArithmeticError, LookupError, TypeError, ValueError)
+"""What an operation raises that is wrong in itself. Any other failure is the store's."""
 
 
 def run_batch(
-    connection: sqlite3.Connection, ops: Sequence[Op], *, now_us: int, lease_owner: str
+    database: Database, ops: Sequence[Op], *, now_us: int, lease: Lease, again: bool = False
 ) -> list[Result]:
-    """Decide and write `ops` inside the caller's write transaction; one result per operation, in order."""
-    batch = _locked(connection, ops, now_us, lease_owner)
+    """Decide and write `ops` inside the caller's write transaction; one result per operation, in order.
+
+    `again`: an earlier transaction with them may have been committed.
+    """
+    batch = _locked(database, ops, now_us, lease, again=again)
     results = [DECISIONS[type(op)](batch, op) for op in ops]
-    _write(connection, batch)
+    _write(database, batch)
     return results
 
 
-def resolve_crashed(connection: sqlite3.Connection, *, now_us: int, lease_owner: str, most: int = 500) -> int:
-    """End up to `most` holds of dead processes by the crash rule, in one go; returns how many."""
-    rows = connection.execute(f"SELECT {HOLD_COLUMNS} FROM open_holds LIMIT ?", (most,)).fetchall()
+def resolve_crashed(
+    database: Database, *, now_us: int, lease: Lease, expired_us: int | None = None, most: int = 500
+) -> list[Closed]:
+    """End up to `most` holds of dead processes by the crash rule, in one go; returns how they ended.
+
+    Those whose lease ended before `expired_us`, or without that all there are.
+    """
+    where, values = ("", (most,)) if expired_us is None else ("WHERE lease_until_us < ?", (expired_us, most))
+    # Locked at once: a lease that is being renewed, or a hold that is being ended, is left alone.
+    select = f"SELECT {', '.join(HOLD)} FROM open_holds {where} LIMIT ?{database.lock_unlocked}"
+    rows = database.rows(select, values)
     ops = [crash_close(HoldRow(*row)) for row in rows]
-    run_batch(connection, ops, now_us=now_us, lease_owner=lease_owner)
-    return len(ops)
+    results = run_batch(database, ops, now_us=now_us, lease=lease)
+    return [result for result in results if isinstance(result, Closed)]
 
 
-def _locked(connection: sqlite3.Connection, ops: Sequence[Op], now_us: int, lease_owner: str) -> Batch:
-    ended = sorted({op.request_id for op in ops if isinstance(op, CloseHold | MarkDelivered)})
-    holds = {
-        (row[0], row[1]): HoldRow(*row)
-        for row in _rows_in(connection, f"SELECT {HOLD_COLUMNS} FROM open_holds WHERE request_id IN", ended)
-    }
-    account_ids = {op.account_id for op in ops if isinstance(op, OpenHold | Credit | Dispute)}
+def _locked(database: Database, ops: Sequence[Op], now_us: int, lease: Lease, *, again: bool) -> Batch:
+    # Those to be opened as well: it may be a second try, after the outcome of the first was lost.
+    requests = sorted({op.request_id for op in ops if not isinstance(op, OF_MONEY)})
+    holds: dict[Place, HoldRow] = {}
+    for row in database.rows_in(SELECT_HOLDS, requests, order="request_id, leg", lock="open_holds"):
+        hold = HoldRow(*row)
+        holds[hold.place] = hold
+    account_ids = {op.account_id for op in ops if isinstance(op, OF_ACCOUNTS)}
     account_ids |= {h.account_id for h in holds.values()}
     key_ids = {op.key_id for op in ops if isinstance(op, OpenHold)} | {h.key_id for h in holds.values()}
-    select_wallets = (
-        "SELECT w.account_id, w.wallet, w.balance, w.held, w.version, a.frozen "
-        "FROM wallets w JOIN accounts a ON a.id = w.account_id WHERE w.account_id IN"
+    accounts = sorted(account_ids)
+    wallets, keys, frozen_rows, repeat_rows, end_rows = database.rows_of(
+        (
+            Asked(SELECT_WALLETS, accounts, order="account_id, wallet", lock="w"),
+            Asked(SELECT_KEYS, sorted(key_ids), order="id", lock="k"),
+            # Only now: what was committed while we waited for the locks is seen by what is read after them.
+            Asked(SELECT_FROZEN, accounts),
+            Asked(SELECT_REPEATS, _digests(ops, holds)),
+            Asked(SELECT_ENDS, _gone(ops, holds, again=again)),
+        )
     )
-    select_keys = (
-        "SELECT id, account_id, revoked_at_us IS NOT NULL, cap, spent, held, open_holds, "
-        "empty_day, empty_count FROM keys WHERE id IN"
+    frozen = {row[0] for row in frozen_rows}
+    repeats = {row[0]: RepeatRow(*row) for row in repeat_rows}
+    return Batch(
+        now_us=now_us,
+        lease=lease,
+        wallets={(row[0], row[1]): _wallet(row, row[0] in frozen) for row in wallets},
+        keys={row[0]: KeyRow(*row) for row in keys},
+        holds=holds,
+        repeats=repeats,
+        repeats_before=frozenset(repeats),
+        ended={(row[0], row[1]): Closed(row[2], Rule(row[3]), already=True) for row in end_rows},
     )
-    wallets = {
-        (row[0], row[1]): WalletRow(*row) for row in _rows_in(connection, select_wallets, sorted(account_ids))
+
+
+def _wallet(row: Row, frozen: bool) -> WalletRow:
+    account_id, wallet, balance, held, version = row
+    return WalletRow(account_id, wallet, balance, held, version, frozen)
+
+
+def _digests(ops: Sequence[Op], holds: dict[Place, HoldRow]) -> list[str]:
+    """The Idempotency-Keys that the operations are about."""
+    digests = {op.idempotency.key_digest for op in ops if isinstance(op, OpenHold) and op.idempotency}
+    digests |= {hold.idempotency_key for hold in holds.values() if hold.idempotency_key}
+    return sorted(digests)
+
+
+def _gone(ops: Sequence[Op], holds: dict[Place, HoldRow], *, again: bool) -> list[str]:
+    """The requests whose holds are to be ended, and are not there; `again`: or that are to be opened."""
+    opening = {(op.request_id, op.leg) for op in ops if isinstance(op, OpenHold)}
+    missing = {
+        op.request_id
+        for op in ops
+        if isinstance(op, OF_HOLDS)
+        and (op.request_id, op.leg) not in holds
+        and (again or (op.request_id, op.leg) not in opening)
     }
-    keys = {row[0]: KeyRow(*row) for row in _rows_in(connection, select_keys, sorted(key_ids))}
-    return Batch(now_us=now_us, lease_owner=lease_owner, wallets=wallets, keys=keys, holds=holds)
+    return sorted(missing)
 
 
-def _rows_in(connection: sqlite3.Connection, select: str, values: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-    for start in range(0, len(values), _PARAMETERS_MAX):
-        some = values[start : start + _PARAMETERS_MAX]
-        yield from connection.execute(f"{select} ({', '.join('?' * len(some))})", some)
-
-
-def _write(connection: sqlite3.Connection, batch: Batch) -> None:
-    touched = {(r.account_id, r.wallet) for r in batch.records}
-    spent = {r.key_id for r in batch.records if r.key_id is not None}
-    connection.executemany(
-        "UPDATE wallets SET balance = ?, held = ?, version = ? WHERE account_id = ? AND wallet = ?",
-        [
-            (w.balance, w.held, w.version, w.account_id, w.wallet)
-            for at, w in batch.wallets.items()
-            if at in touched
-        ],
+def _write(database: Database, batch: Batch) -> None:
+    database.update(
+        "wallets", ("account_id", "wallet"), ("balance", "held", "version"), batch.changed_wallets()
     )
-    connection.executemany(
-        "UPDATE keys SET spent = ?, held = ?, open_holds = ?, empty_day = ?, empty_count = ? WHERE id = ?",
-        [
-            (k.spent, k.held, k.open_holds, k.empty_day, k.empty_count, k.id)
-            for k in batch.keys.values()
-            if k.id in spent
-        ],
-    )
-    connection.executemany(INSERT_RECORD, [_values(r) for r in batch.records])
-    connection.executemany(INSERT_HOUSE, [_values(e) for e in batch.house])
-    connection.executemany("DELETE FROM open_holds WHERE request_id = ? AND leg = ?", batch.closed)
-    connection.executemany(INSERT_HOLD, [_values(h) for h in batch.opened.values()])
-    connection.executemany(
-        "UPDATE open_holds SET delivered_at_us = ?, delivered_output = ? WHERE request_id = ? AND leg = ?",
-        [(h.delivered_at_us, h.delivered_output, *at) for at, h in batch.marked.items()],
-    )
-    connection.executemany(
-        "UPDATE accounts SET frozen = 1 WHERE id = ?", [(a,) for a in sorted(batch.frozen)]
-    )
+    database.update("keys", ("id",), KEY_COLUMNS, batch.changed_keys())
+    database.insert("records", RECORD, batch.records)
+    database.insert("house_entries", HOUSE_ENTRY, batch.house)
+    database.delete("open_holds", ("request_id", "leg"), batch.closed)
+    opened = list(batch.opened.values())
+    database.insert("open_holds", HOLD, opened)
+    changed = [hold for place, hold in batch.changed.items() if place not in batch.opened]
+    database.update("open_holds", ("request_id", "leg"), HOLD_CHANGES, changed)
+    _write_repeats(database, batch)
+    for account_id in sorted(batch.frozen):
+        database.run("UPDATE accounts SET frozen = 1 WHERE id = ?", (account_id,))
 
 
-def _values(row: Record | HouseEntry | HoldRow) -> tuple[object, ...]:
-    """A row's values in column order (`dataclasses.astuple` would copy deeply for nothing)."""
-    return tuple(getattr(row, name) for name in _NAMES[type(row)])
-
-
-_NAMES = {row: tuple(f.name for f in fields(row)) for row in (Record, HouseEntry, HoldRow)}
+def _write_repeats(database: Database, batch: Batch) -> None:
+    gone = [(digest,) for digest in sorted(batch.repeats_changed & batch.repeats_before)]
+    database.delete("idempotency", ("key_digest",), gone)
+    kept = [batch.repeats[digest] for digest in sorted(batch.repeats_changed) if digest in batch.repeats]
+    database.insert("idempotency", REPEAT, sorted(kept, key=attrgetter("key_digest")))

@@ -1,114 +1,159 @@
-"""SQLite as the embedded store: opening, migrating, and writing beside other processes.
+"""The store as the ledger sees it, whichever database keeps it: SQLite in a file, or PostgreSQL.
 
-WAL and synchronous=FULL: a committed transaction survives a crash of the process and of the machine.
-A writer waits for its turn by polling each millisecond, because SQLite's own back-off starves a process
-that writes seldom beside one that writes all the time.
+One SQL text serves both: `?` and `:name` for values, and nothing that only one of them has. What differs
+is behind the verbs below: locking, many rows in one statement, the clock, and what a failure is called.
 """
 
-import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import resources
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 WRITE_WAIT_S = 5.0
-POLL_S = 0.001
-MIGRATIONS = ("0001_initial.sql",)
+
+Row = tuple[Any, ...]
+Values = Sequence[object] | Mapping[str, object]
+
+STEPS = ("0001_initial", "0002_fleet")
+"""The migrations, oldest first. Each is a file of common SQL and one of each database's triggers."""
 
 
-class StoreBusy(Exception):
-    """Another process kept the database locked for longer than a writer waits."""
+class StoreFailed(Exception):
+    """The store cannot be used now. Unless it is a CommitUnknown, nothing of the transaction was written."""
 
 
-class SchemaTooNew(sqlite3.DatabaseError):
+class StoreBusy(StoreFailed):
+    """Another process kept what was needed locked for longer than a writer waits."""
+
+
+class Conflict(StoreFailed):
+    """The database gave the transaction up for another one's sake; trying again helps."""
+
+
+class CommitUnknown(StoreFailed):
+    """The connection was lost while the transaction was being committed: it may be there, or not."""
+
+
+class SchemaTooNew(StoreFailed):
     """The database was migrated by a later version of this package."""
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode. The folder must exist. Raises sqlite3.Error."""
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0, check_same_thread=False)
-    connection.execute("PRAGMA foreign_keys = ON")
-    if not read_only:
-        _retrying(connection, "PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-    return connection
+class SchemaTooOld(StoreFailed):
+    """The database waits for `llmdeal migrate`."""
 
 
-@contextmanager
-def write(connection: sqlite3.Connection, wait_s: float = WRITE_WAIT_S) -> Iterator[sqlite3.Connection]:
-    """One write transaction. Commits at the end, rolls back on any error.
-
-    Raises StoreBusy when no turn comes within `wait_s`, sqlite3.Error when the store fails.
-    """
-    _retrying(connection, "BEGIN IMMEDIATE", wait_s)
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+class StatementRefused(Exception):
+    """A constraint, a trigger or a type forbids the statement. Never the store's state, always a defect."""
 
 
-@contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """One read transaction: everything read inside is of the same moment."""
-    connection.execute("BEGIN")
-    try:
-        yield connection
-    finally:
-        if connection.in_transaction:
-            connection.execute("COMMIT")
+class Asked(NamedTuple):
+    """What `Database.rows_in` takes."""
+
+    select: str
+    values: Sequence[str]
+    order: str = ""
+    lock: str = ""
 
 
-def migrate(connection: sqlite3.Connection) -> int:
-    """Bring the schema up to date; returns how many steps were applied. Each step is one transaction.
+class Database(ABC):
+    """One connection, used by one thread at a time. Every method raises StoreFailed or StatementRefused."""
 
-    Raises SchemaTooNew, StoreBusy or sqlite3.Error.
-    """
-    if _schema_version(connection) > len(MIGRATIONS):
+    is_shared: bool
+    """Whether other processes keep holds in it at the same time."""
+    lock_unlocked: str
+    """What makes a select lock its rows, and leave out those that another writer has locked."""
+
+    @abstractmethod
+    def rows(self, select: str, values: Values = ()) -> list[Row]:
+        """All rows of a select."""
+
+    @abstractmethod
+    def run(self, statement: str, values: Values = ()) -> int:
+        """Run a statement; returns how many rows it touched."""
+
+    @abstractmethod
+    def rows_in(self, select: str, values: Sequence[str], *, order: str = "", lock: str = "") -> list[Row]:
+        """Rows of `select … WHERE column`, which this completes with the values that the column may have.
+
+        `order` are the columns to sort by, `lock` the alias of the table whose rows stay locked until the
+        transaction ends, taken in that order.
+        """
+
+    def rows_of(self, asked: Sequence[Asked]) -> list[list[Row]]:
+        """The rows of several `rows_in`, one after another: each sees what was committed while those before
+        it waited for locks."""
+        return [self.rows_in(a.select, a.values, order=a.order, lock=a.lock) for a in asked]
+
+    @abstractmethod
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[object]) -> None:
+        """Append rows, objects with the columns as attributes, in one statement."""
+
+    @abstractmethod
+    def update(self, table: str, keys: Sequence[str], columns: Sequence[str], rows: Sequence[object]) -> None:
+        """Set `columns` of the rows that `keys` name, from objects with both as attributes."""
+
+    @abstractmethod
+    def delete(self, table: str, keys: Sequence[str], rows: Sequence[Row]) -> None:
+        """Delete the rows that `keys` name."""
+
+    @abstractmethod
+    def write(self, wait_s: float = WRITE_WAIT_S) -> AbstractContextManager[None]:
+        """One write transaction: commits at the end, rolls back on any error.
+
+        Raises StoreBusy when no turn comes within `wait_s`, CommitUnknown when the end cannot be known.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[None]:
+        """One read transaction: everything read inside is of the same moment."""
+
+    @abstractmethod
+    def now_us(self) -> int:
+        """The database's clock, microseconds of Unix time."""
+
+    @abstractmethod
+    def migrate(self) -> int:
+        """Bring the schema up to date; returns how many steps were applied. Each step is one transaction.
+
+        Raises SchemaTooNew.
+        """
+
+    @abstractmethod
+    def schema_version(self) -> int:
+        """How many of STEPS were applied; more than there are when a later version did."""
+
+    @abstractmethod
+    def foreign_version(self) -> int:
+        """A number that changes when another connection wrote; always 0 where the database has none."""
+
+    @abstractmethod
+    def alone(self) -> bool:
+        """Whether this process may resolve what another one left, until the write transaction ends: one at a
+        time may."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection; another call opens it again where that is possible."""
+
+    def row(self, select: str, values: Values = ()) -> Row | None:
+        """The first row of a select."""
+        found = self.rows(select, values)
+        return found[0] if found else None
+
+    def check_schema(self) -> None:
+        """Raises SchemaTooOld or SchemaTooNew."""
+        version = self.schema_version()
+        if version < len(STEPS):
+            raise SchemaTooOld("its tables are not up to date; run: llmdeal migrate")
+        refuse_newer(version)
+
+
+def refuse_newer(version: int) -> None:
+    """Raises SchemaTooNew."""
+    if version > len(STEPS):
         raise SchemaTooNew("it was written by a newer version of llmdeal; run that version")
-    applied = 0
-    for number, name in enumerate(MIGRATIONS, start=1):
-        if _schema_version(connection) >= number:
-            continue
-        text = resources.files("llmdeal_litellm.ledger").joinpath("migrations", name).read_text()
-        with write(connection):
-            if _schema_version(connection) >= number:
-                continue
-            for statement in statements(text):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
-            applied += 1
-    return applied
 
 
-def statements(script: str) -> Iterator[str]:
-    """The statements of a migration, one by one: `executescript` would commit in between."""
-    pending = ""
-    for line in script.splitlines():
-        pending += line + "\n"
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
-
-
-def _schema_version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _retrying(connection: sqlite3.Connection, statement: str, wait_s: float = WRITE_WAIT_S) -> None:
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            connection.execute(statement)
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise
-            if time.monotonic() > deadline:
-                raise StoreBusy("the database is locked by another process; try again") from None
-        # Each millisecond, not with SQLite's growing pauses: the gateway's writer leaves gaps of that length.
-        time.sleep(POLL_S)
+def statements(script: str) -> list[str]:
+    """The statements of a migration: a blank line stands between two of them."""
+    return [part for part in script.split("\n\n") if part.strip()]

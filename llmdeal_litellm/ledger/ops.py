@@ -16,9 +16,13 @@ class Reason(Enum):
     """Why a hold was refused, in the order in which they are checked."""
 
     REVOKED = "revoked"
+    REPEATED = "repeated"
+    """A request with the same Idempotency-Key came first."""
     FROZEN = "frozen"
     OPEN_HOLDS = "open_holds"
     KEY_CAP = "key_cap"
+    KEY_CAP_DAY = "key_cap_day"
+    KEY_CAP_MONTH = "key_cap_month"
     FUNDS = "funds"
 
 
@@ -28,6 +32,14 @@ class PaidRates:
 
     input: int
     output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """What makes a repeated request known: digests of the caller's key and of the body, in hex."""
+
+    key_digest: str
+    body_digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class OpenHold:
     rate_version: str
     paid: PaidRates | None = None
     leg: int = 0
+    idempotency: Idempotency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +76,27 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtendHold:
+    """Let a hold cover an answer of `output_limit` tokens, or as many of them as can be paid for."""
+
+    request_id: str
+    output_limit: int
+    leg: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """The answer that the hold now covers, in tokens; no more than before when nothing could be added."""
+
+    output_limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseHold:
     """End a hold: `billed` None gives everything back, otherwise it is charged at the hold's rates.
 
     With the rule EMPTY_ANSWER, `billed` is what is charged once the key's refunds of the day are used up.
+    `answer` is kept, encrypted, for a repetition of a request that named an Idempotency-Key.
     """
 
     request_id: str
@@ -75,11 +105,12 @@ class CloseHold:
     claim: Claim = NO_CLAIM
     served_by: str | None = None
     leg: int = 0
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """How the hold ended. `already` when it had ended before: nothing changed now."""
+    """How the hold ended. `already` when it had ended before, as this says: nothing changed now."""
 
     charge: int
     rule: Rule
@@ -135,5 +166,7 @@ class Unknown:
     what: str
 
 
-Op = OpenHold | CloseHold | MarkDelivered | Credit | Dispute
-Result = Held | Refused | Closed | Balance | Unknown
+Op = OpenHold | ExtendHold | CloseHold | MarkDelivered | Credit | Dispute
+OfHold = ExtendHold | CloseHold | MarkDelivered
+"""What happens to a hold that is open."""
+Result = Held | Extended | Refused | Closed | Balance | Unknown

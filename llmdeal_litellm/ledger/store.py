@@ -1,13 +1,23 @@
 """What the rest of the gateway may ask of a ledger, whatever keeps it.
 
-Promises: an answer of `open_hold` is durable; `close_hold` is applied exactly once per hold, even when
-called twice; a settlement that cannot be written is kept and tried again; `mark_delivered` returns at
-once and is written soon. `LedgerDown` means: nothing was held, do not serve.
+Promises: an answer of `open_hold` and `extend_hold` is durable; `close_hold` is applied exactly once per
+hold, even when called twice; a settlement that cannot be written is kept on disk and tried again, also by
+the next start; `mark_delivered` returns at once and is written soon. `LedgerDown` means: nothing was held,
+do not serve.
 """
 
 from typing import Protocol
 
-from llmdeal_litellm.ledger.ops import Closed, CloseHold, Held, MarkDelivered, OpenHold, Refused
+from llmdeal_litellm.ledger.ops import (
+    Closed,
+    CloseHold,
+    Extended,
+    ExtendHold,
+    Held,
+    MarkDelivered,
+    OpenHold,
+    Refused,
+)
 
 
 class LedgerDown(Exception):
@@ -20,6 +30,9 @@ class Ledger(Protocol):
     async def open_hold(self, op: OpenHold) -> Held | Refused:
         """Hold funds. Raises LedgerDown."""
 
+    async def extend_hold(self, op: ExtendHold) -> Extended:
+        """Hold more for an answer that goes on, as far as funds go. Raises LedgerDown."""
+
     async def close_hold(self, op: CloseHold) -> Closed:
         """Post or void; returns when it is durable, however long the store is away."""
 
@@ -29,3 +42,8 @@ class Ledger(Protocol):
     @property
     def healthy(self) -> bool:
         """Whether the last write worked."""
+
+    @property
+    def in_touch(self) -> bool:
+        """Whether nobody can have taken this process for dead. When it is not, what was held may have been
+        given back: an answer that is given now would be free."""

@@ -5,20 +5,21 @@ value. Nothing here reads a clock or a database. Model: two-phase transfers as T
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import lru_cache
 
 import orjson
 
 from llmdeal_litellm.ledger.ops import (
     HOUSE_LOSS,
     HOUSE_REVENUE,
-    HOUSE_TOPUPS,
     HOUSE_UPSTREAM_COST,
     Balance,
     Closed,
     CloseHold,
     Credit,
     Dispute,
+    Extended,
+    ExtendHold,
     Held,
     MarkDelivered,
     OpenHold,
@@ -27,163 +28,25 @@ from llmdeal_litellm.ledger.ops import (
     Result,
     Unknown,
 )
-from llmdeal_litellm.limits import EMPTY_ANSWER_REFUNDS_PER_DAY, OPEN_HOLDS_PER_KEY_MAX
+from llmdeal_litellm.ledger.rows import (
+    US_PER_DAY,
+    US_PER_S,
+    Batch,
+    HoldRow,
+    KeyRow,
+    RepeatRow,
+    RuleBroken,
+    WalletRow,
+    is_another,
+)
+from llmdeal_litellm.ledger.topups import credit, dispute
+from llmdeal_litellm.limits import EMPTY_ANSWER_REFUNDS_PER_DAY, KEPT_ANSWER_S, OPEN_HOLDS_PER_KEY_MAX
 from llmdeal_litellm.money import PICO_PER_NANO, LongContext, Rates, charge
-from llmdeal_litellm.policy.pricing import size_hold
+from llmdeal_litellm.policy.pricing import HoldTerms, longest_answer, size_hold
 from llmdeal_litellm.policy.usage import Billed, Claim, Rule
 
-US_PER_DAY = 86_400_000_000
-LEASE_US = 3_660_000_000
-"""Longer than the longest answer that can be configured: a hold past its lease has lost its process."""
 CLAIM_TOKENS_BOOKED_MAX = 10_000_000
 """A claim above this is a lie, not a bill: it is kept in the record and not booked as a loss."""
-
-
-class RuleBroken(Exception):
-    """A decision would break an invariant of the ledger. Never the caller's fault, always a defect."""
-
-
-@dataclass(slots=True)
-class WalletRow:
-    """A wallet as locked for the batch."""
-
-    account_id: str
-    wallet: str
-    balance: int
-    held: int
-    version: int
-    frozen: bool = False
-
-    @property
-    def available(self) -> int:
-        """What can still be held."""
-        return self.balance - self.held
-
-
-@dataclass(slots=True)
-class KeyRow:
-    """A key as locked for the batch."""
-
-    id: str
-    account_id: str
-    revoked: bool
-    cap: int | None
-    spent: int
-    held: int
-    open_holds: int
-    empty_day: int
-    empty_count: int
-
-
-@dataclass(slots=True)
-class HoldRow:
-    """An open hold."""
-
-    request_id: str
-    leg: int
-    account_id: str
-    wallet: str
-    key_id: str
-    alias: str
-    amount: int
-    input_part: int
-    own_input: int
-    output_limit: int
-    rates: str
-    rate_version: str
-    paid_rates: str | None
-    opened_at_us: int
-    lease_owner: str
-    lease_until_us: int
-    delivered_at_us: int | None = None
-    delivered_output: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One immutable row: what changed, and what the wallet was afterwards."""
-
-    account_id: str
-    wallet: str
-    version: int
-    kind: str
-    balance_change: int
-    held_change: int
-    balance_after: int
-    held_after: int
-    at_us: int
-    request_id: str | None = None
-    leg: int | None = None
-    key_id: str | None = None
-    alias: str | None = None
-    rule: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    claimed_input: int | None = None
-    claimed_output: int | None = None
-    marks: str | None = None
-    served_by: str | None = None
-    rates: str | None = None
-    rate_version: str | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HouseEntry:
-    """The house's side of a record."""
-
-    account_id: str
-    wallet: str
-    version: int
-    house: str
-    amount: int
-
-
-@dataclass(slots=True)
-class Batch:
-    """The rows a batch locked, and the rows it makes. `now_us` is the batch's time."""
-
-    now_us: int
-    lease_owner: str
-    wallets: dict[tuple[str, str], WalletRow]
-    keys: dict[str, KeyRow]
-    holds: dict[tuple[str, int], HoldRow]
-    records: list[Record] = field(default_factory=list)
-    house: list[HouseEntry] = field(default_factory=list)
-    opened: dict[tuple[str, int], HoldRow] = field(default_factory=dict)
-    closed: list[tuple[str, int]] = field(default_factory=list)
-    marked: dict[tuple[str, int], HoldRow] = field(default_factory=dict)
-    frozen: set[str] = field(default_factory=set)
-
-    def record(
-        self, wallet: WalletRow, kind: str, balance_change: int, held_change: int, **fields: object
-    ) -> Record:
-        """Change a wallet and append the record of it; it never goes below zero, nor below its holds."""
-        wallet.balance += balance_change
-        wallet.held += held_change
-        wallet.version += 1
-        if wallet.held < 0 or wallet.available < 0:
-            raise RuleBroken(f"{kind} would overdraw {wallet.account_id} {wallet.wallet}")
-        made = Record(
-            wallet.account_id,
-            wallet.wallet,
-            wallet.version,
-            kind,
-            balance_change,
-            held_change,
-            wallet.balance,
-            wallet.held,
-            self.now_us,
-            **fields,  # type: ignore[arg-type]
-        )
-        self.records.append(made)
-        return made
-
-    def book(self, record: Record, house: str, amount: int) -> None:
-        """Append the house's side of a record, when there is any."""
-        if amount:
-            self.house.append(HouseEntry(record.account_id, record.wallet, record.version, house, amount))
 
 
 def open_hold(batch: Batch, op: OpenHold) -> Result:
@@ -193,17 +56,14 @@ def open_hold(batch: Batch, op: OpenHold) -> Result:
         return Unknown("account or key")
     existing = batch.holds.get((op.request_id, op.leg))
     if existing is not None:
+        return _opened_before(batch, op, existing)
+    if (op.request_id, op.leg) in batch.ended:
+        # A second try, after the hold of the first had ended: a request has one hold, once.
         return Unknown("a hold that is not yet open")
-    if key.revoked:
-        return Refused(Reason.REVOKED)
-    if wallet.frozen:
-        return Refused(Reason.FROZEN)
-    if key.open_holds >= OPEN_HOLDS_PER_KEY_MAX:
-        return Refused(Reason.OPEN_HOLDS)
-    if key.cap is not None and (left := key.cap - key.spent - key.held) < op.quote.required:
-        return Refused(Reason.KEY_CAP, op.quote.required, max(0, left), key.held)
-    available = wallet.available if key.cap is None else min(wallet.available, key.cap - key.spent - key.held)
-    terms = size_hold(op.quote, available)
+    refused = _refusal(batch, op, wallet, key)
+    if refused is not None:
+        return refused
+    terms = size_hold(op.quote, _free(batch, wallet, key))
     if terms is None:
         return Refused(Reason.FUNDS, op.quote.required, wallet.available, wallet.held)
     rates = rates_text(op.quote.rates)
@@ -223,7 +83,15 @@ def open_hold(batch: Batch, op: OpenHold) -> Result:
     )
     key.held += terms.amount
     key.open_holds += 1
-    hold = HoldRow(
+    batch.opened[(op.request_id, op.leg)] = batch.holds[(op.request_id, op.leg)] = _hold_row(
+        batch, op, terms, rates
+    )
+    _begin_repeatable(batch, op)
+    return Held(terms)
+
+
+def _hold_row(batch: Batch, op: OpenHold, terms: HoldTerms, rates: str) -> HoldRow:
+    return HoldRow(
         request_id=op.request_id,
         leg=op.leg,
         account_id=op.account_id,
@@ -238,18 +106,119 @@ def open_hold(batch: Batch, op: OpenHold) -> Result:
         rate_version=op.rate_version,
         paid_rates=None if op.paid is None else orjson.dumps([op.paid.input, op.paid.output]).decode(),
         opened_at_us=batch.now_us,
-        lease_owner=batch.lease_owner,
-        lease_until_us=batch.now_us + LEASE_US,
+        lease_owner=batch.lease.owner,
+        lease_until_us=batch.now_us + batch.lease.us,
+        idempotency_key=None if op.idempotency is None else op.idempotency.key_digest,
     )
-    batch.holds[(op.request_id, op.leg)] = batch.opened[(op.request_id, op.leg)] = hold
-    return Held(terms)
+
+
+def _opened_before(batch: Batch, op: OpenHold, hold: HoldRow) -> Result:
+    """The same operation once more, after its outcome was lost on the way: the hold is there."""
+    mine = (hold.lease_owner, hold.key_id, hold.wallet, hold.rates)
+    if mine != (batch.lease.owner, op.key_id, op.wallet, rates_text(op.quote.rates)):
+        return Unknown("a hold that is not yet open")
+    # Covered for less than its window, the answer was bounded by the funds; beyond that a stream grows.
+    is_part = hold.output_limit >= op.quote.window
+    limit = max(hold.output_limit, op.quote.output_limit) if is_part else hold.output_limit
+    return Held(HoldTerms(hold.amount, hold.input_part, hold.output_limit, limit))
+
+
+def _refusal(batch: Batch, op: OpenHold, wallet: WalletRow, key: KeyRow) -> Refused | None:
+    """Why nothing is held, as far as it is not the wallet's."""
+    if key.revoked:
+        return Refused(Reason.REVOKED)
+    if op.idempotency is not None:
+        before = batch.repeats.get(op.idempotency.key_digest)
+        if before is not None and before.expires_at_us > batch.now_us:
+            return Refused(Reason.REPEATED)
+    if wallet.frozen:
+        return Refused(Reason.FROZEN)
+    if key.open_holds >= OPEN_HOLDS_PER_KEY_MAX:
+        return Refused(Reason.OPEN_HOLDS)
+    for reason, left in _left_of_caps(batch, key):
+        if left < op.quote.required:
+            return Refused(reason, op.quote.required, max(0, left), key.held)
+    return None
+
+
+def _left_of_caps(batch: Batch, key: KeyRow) -> list[tuple[Reason, int]]:
+    """What each cap of the key still lets it hold."""
+    now = key.at(batch.now_us)
+    if now.cap is None and now.cap_day is None and now.cap_month is None:
+        return []
+    caps = (
+        (Reason.KEY_CAP, now.cap, now.spent),
+        (Reason.KEY_CAP_DAY, now.cap_day, now.day_spent),
+        (Reason.KEY_CAP_MONTH, now.cap_month, now.month_spent),
+    )
+    return [(reason, cap - spent - now.held) for reason, cap, spent in caps if cap is not None]
+
+
+def _free(batch: Batch, wallet: WalletRow, key: KeyRow) -> int:
+    """What wallet and caps still let be held."""
+    left = [left for _, left in _left_of_caps(batch, key)]
+    return min(wallet.available, *left) if left else wallet.available
+
+
+def _begin_repeatable(batch: Batch, op: OpenHold) -> None:
+    if op.idempotency is None:
+        return
+    digest = op.idempotency.key_digest
+    batch.repeats[digest] = RepeatRow(
+        key_digest=digest,
+        account_id=op.account_id,
+        body_digest=op.idempotency.body_digest,
+        request_id=op.request_id,
+        state="running",
+        answer=None,
+        expires_at_us=batch.now_us + KEPT_ANSWER_S * US_PER_S,
+    )
+    batch.repeats_changed.add(digest)
+
+
+def extend_hold(batch: Batch, op: ExtendHold) -> Result:
+    """Hold more for an answer that goes on, as far as wallet and caps allow. Asking twice adds it once."""
+    hold = batch.holds.get((op.request_id, op.leg))
+    if hold is None:
+        return Unknown("an open hold")
+    if op.output_limit <= hold.output_limit:
+        return Extended(hold.output_limit)
+    wallet, key = batch.wallets[(hold.account_id, hold.wallet)], batch.keys[hold.key_id]
+    rates = rates_from(hold.rates)
+    limit = longest_answer(
+        rates,
+        hold.input_part,
+        hold.amount + max(0, _free(batch, wallet, key)),
+        least=hold.output_limit,
+        most=op.output_limit,
+    )
+    more, tokens = charge(rates, hold.input_part, limit) - hold.amount, limit - hold.output_limit
+    if tokens == 0:
+        return Extended(limit)
+    batch.record(
+        wallet,
+        "extend",
+        0,
+        more,
+        request_id=hold.request_id,
+        leg=hold.leg,
+        key_id=hold.key_id,
+        alias=hold.alias,
+        input_tokens=0,
+        output_tokens=tokens,
+    )
+    key.held += more
+    hold.amount += more
+    hold.output_limit = limit
+    batch.changed[hold.place] = hold
+    return Extended(limit)
 
 
 def close_hold(batch: Batch, op: CloseHold) -> Result:
     """Post or void a hold. A second end changes nothing and says so."""
     hold = batch.holds.pop((op.request_id, op.leg), None)
     if hold is None:
-        return Closed(0, op.rule, already=True)
+        return batch.ended.get((op.request_id, op.leg)) or Closed(0, op.rule, already=True)
     wallet, key = batch.wallets[(hold.account_id, hold.wallet)], batch.keys[hold.key_id]
     rule, billed = op.rule, op.billed
     if rule is Rule.EMPTY_ANSWER:
@@ -280,18 +249,33 @@ def close_hold(batch: Batch, op: CloseHold) -> Result:
     loss = _loss(hold, rule, billed, op.claim)
     batch.book(record, HOUSE_LOSS, -loss)
     batch.book(record, HOUSE_UPSTREAM_COST, loss)
-    key.spent += charged
+    key.at(batch.now_us).charge(charged)
     key.held -= hold.amount
     key.open_holds -= 1
-    batch.marked.pop((op.request_id, op.leg), None)
-    if batch.opened.pop((op.request_id, op.leg), None) is None:
-        batch.closed.append((op.request_id, op.leg))
+    _end_repeatable(batch, hold, op.answer, charged=billed is not None)
+    batch.changed.pop(hold.place, None)
+    if batch.opened.pop(hold.place, None) is None:
+        batch.closed.append(hold.place)
+    batch.ended[hold.place] = Closed(charged, rule, already=True)
     return Closed(charged, rule)
+
+
+def _end_repeatable(batch: Batch, hold: HoldRow, answer: str | None, *, charged: bool) -> None:
+    """What a repetition finds: the answer, or that it was charged, or nothing, and then it may run anew."""
+    row = batch.repeats.get(hold.idempotency_key or "")
+    if row is None or row.request_id != hold.request_id:
+        return
+    batch.repeats_changed.add(row.key_digest)
+    if not charged:
+        del batch.repeats[row.key_digest]
+        return
+    row.state, row.answer = ("spent", None) if answer is None else ("kept", answer)
+    row.expires_at_us = batch.now_us + KEPT_ANSWER_S * US_PER_S
 
 
 def _empty_answer(batch: Batch, key: KeyRow, billed: Billed | None) -> tuple[Rule, Billed | None]:
     day = batch.now_us // US_PER_DAY
-    if key.empty_day != day:
+    if is_another(day, key.empty_day):
         key.empty_day, key.empty_count = day, 0
     if key.empty_count >= EMPTY_ANSWER_REFUNDS_PER_DAY:
         return Rule.COMPLETED, billed
@@ -304,7 +288,7 @@ def _loss(hold: HoldRow, rule: Rule, billed: Billed | None, claim: Claim) -> int
     ours, or a claim above what was billed (all of it when the answer was given back)."""
     if hold.paid_rates is None:
         return 0
-    paid_input, paid_output = map(int, orjson.loads(hold.paid_rates))
+    paid_input, paid_output = _paid_from(hold.paid_rates)
     if rule is Rule.CRASH_UNDELIVERED:
         tokens_in, tokens_out = hold.own_input, 0
     elif max(claim.input or 0, claim.output or 0) <= CLAIM_TOKENS_BOOKED_MAX:
@@ -316,6 +300,12 @@ def _loss(hold: HoldRow, rule: Rule, billed: Billed | None, claim: Claim) -> int
     return -(-int(tokens_in * paid_input + tokens_out * paid_output) // PICO_PER_NANO)
 
 
+@lru_cache(maxsize=256)
+def _paid_from(text: str) -> tuple[int, int]:
+    paid_input, paid_output = orjson.loads(text)
+    return int(paid_input), int(paid_output)
+
+
 def mark_delivered(batch: Batch, op: MarkDelivered) -> Result:
     """Note that output reached the caller; the mark only grows."""
     hold = batch.holds.get((op.request_id, op.leg))
@@ -323,45 +313,13 @@ def mark_delivered(batch: Batch, op: MarkDelivered) -> Result:
         return Closed(0, Rule.COMPLETED, already=True)
     hold.delivered_at_us = hold.delivered_at_us or batch.now_us
     hold.delivered_output = max(hold.delivered_output, min(op.output_tokens, hold.output_limit))
-    batch.marked[(op.request_id, op.leg)] = hold
+    batch.changed[hold.place] = hold
     return Balance(0, hold.amount)
-
-
-def credit(batch: Batch, op: Credit) -> Result:
-    """Money in: the house's top-ups account is the other side."""
-    _require_amount(op.amount)
-    wallet = batch.wallets.get((op.account_id, op.wallet))
-    if wallet is None:
-        return Unknown("account")
-    record = batch.record(wallet, "credit", op.amount, 0, note=op.note or None)
-    batch.book(record, HOUSE_TOPUPS, -op.amount)
-    return Balance(wallet.balance, wallet.held)
-
-
-def _require_amount(amount: int) -> None:
-    if amount < 0:
-        raise RuleBroken(f"{amount} is not an amount to move")
-
-
-def dispute(batch: Batch, op: Dispute) -> Result:
-    """Take back a disputed payment and freeze the account."""
-    _require_amount(op.amount)
-    wallet = batch.wallets.get((op.account_id, op.wallet))
-    if wallet is None:
-        return Unknown("account")
-    taken = min(op.amount, wallet.available)
-    record = batch.record(wallet, "dispute", -taken, 0, note=op.note or None)
-    batch.book(record, HOUSE_TOPUPS, op.amount)
-    batch.book(record, HOUSE_LOSS, taken - op.amount)
-    batch.frozen.add(op.account_id)
-    for row in batch.wallets.values():
-        if row.account_id == op.account_id:
-            row.frozen = True
-    return Balance(wallet.balance, wallet.held)
 
 
 DECISIONS: dict[type, Callable[..., Result]] = {
     OpenHold: open_hold,
+    ExtendHold: extend_hold,
     CloseHold: close_hold,
     MarkDelivered: mark_delivered,
     Credit: credit,
@@ -386,6 +344,7 @@ def rates_text(rates: Rates) -> str:
     return orjson.dumps(found).decode()
 
 
+@lru_cache(maxsize=256)
 def rates_from(text: str) -> Rates:
     """The inverse of `rates_text`."""
     found = orjson.loads(text)

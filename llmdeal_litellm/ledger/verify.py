@@ -5,12 +5,11 @@ WAL to be checkpointed in between. The checks do not overlap, so the name of the
 is wrong. Source: docs/ledger.md, "Invariants".
 """
 
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from llmdeal_litellm.ledger.database import snapshot
+from llmdeal_litellm.ledger.database import Database
 from llmdeal_litellm.ledger.transfers import rates_from
 from llmdeal_litellm.money import Rates, charge
 
@@ -177,21 +176,28 @@ WHERE p.account_id = :account AND p.kind = 'post'
 """
 
 
-def verify(connection: sqlite3.Connection, *, now_us: int, progress: Progress | None = None) -> list[Check]:
-    """Check every account; one Check per invariant, in the order of docs/ledger.md.
+def verify(
+    database: Database,
+    *,
+    now_us: int,
+    progress: Progress | None = None,
+    accounts: Sequence[str] | None = None,
+) -> list[Check]:
+    """Check `accounts`, by default every one; one Check per invariant, in the order of docs/ledger.md.
 
     `now_us` is what leases are compared with. `progress` is called after each account with how many are
-    done and how many there are. Raises sqlite3.Error when the store cannot be read.
+    done and how many there are. Raises StoreFailed when the store cannot be read.
     """
     problems: dict[str, list[str]] = {name: [] for name in LOOKED_AT}
     looked_at = dict.fromkeys(LOOKED_AT, 0)
-    accounts = [str(row[0]) for row in connection.execute(ACCOUNTS)]
+    if accounts is None:
+        accounts = [str(row[0]) for row in database.rows(ACCOUNTS)]
     for done, account in enumerate(accounts, start=1):
         values = {"account": account, "lease_floor_us": now_us - LEASE_GRACE_US}
-        with snapshot(connection):
+        with database.snapshot():
             for name, select in LOOKED_AT.items():
-                looked_at[name] += int(connection.execute(select, values).fetchone()[0])
-            for check, problem in _problems(connection, values):
+                looked_at[name] += int(database.rows(select, values)[0][0])
+            for check, problem in _problems(database, values):
                 if len(problems[check]) < PROBLEMS_MAX:
                     problems[check].append(f"{account} {problem}")
         if progress is not None:
@@ -199,14 +205,14 @@ def verify(connection: sqlite3.Connection, *, now_us: int, progress: Progress | 
     return [Check(name, not found, tuple(found), looked_at[name]) for name, found in problems.items()]
 
 
-def _problems(connection: sqlite3.Connection, values: Values) -> Iterator[tuple[str, str]]:
+def _problems(database: Database, values: Values) -> Iterator[tuple[str, str]]:
     """Name of the check and the problem, at most 20 of each rule."""
     for rule in RULES:
-        for row in connection.execute(f"{rule.select} LIMIT {PROBLEMS_MAX}", values):
+        for row in database.rows(f"{rule.select} LIMIT {PROBLEMS_MAX}", values):
             yield rule.check, rule.said.format(*row)
     found = 0
-    for wallet, version, *post in connection.execute(POSTS, values):
-        said = _post_problem(*post)
+    for wallet, version, *post in database.rows(POSTS, values):
+        said = post_problem(*post)
         if said:
             yield "charges", f"{wallet} version {version}: {said}"
             found += 1
@@ -214,7 +220,7 @@ def _problems(connection: sqlite3.Connection, values: Values) -> Iterator[tuple[
                 break
 
 
-def _post_problem(
+def post_problem(
     charged: int,
     input_tokens: int | None,
     output_tokens: int | None,

@@ -1,24 +1,26 @@
-"""The embedded ledger: one writer thread with group commit over SQLite.
+"""The ledger's write thread, with group commit.
 
 All operations that wait form one transaction, so that one fsync serves them all. Holds fail at once when
-the store fails; settlements are kept and tried again until they are written.
+the store fails; settlements are kept, in memory and in the spool, and tried again until they are written.
 """
 
 import asyncio
 import logging
 import queue
-import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from llmdeal_litellm.ledger.batch import resolve_crashed, run_batch
-from llmdeal_litellm.ledger.database import StoreBusy, connect, migrate, write
+from llmdeal_litellm.ledger.batch import DEFECTS, run_batch
+from llmdeal_litellm.ledger.database import Conflict, Database, StoreBusy, StoreFailed
+from llmdeal_litellm.ledger.keeping import Keeper
 from llmdeal_litellm.ledger.ops import (
     Closed,
     CloseHold,
+    Extended,
+    ExtendHold,
     Held,
     MarkDelivered,
     Op,
@@ -27,143 +29,205 @@ from llmdeal_litellm.ledger.ops import (
     Result,
     Unknown,
 )
+from llmdeal_litellm.ledger.rows import US_PER_S, Lease, Place
+from llmdeal_litellm.ledger.spool import Spool
 from llmdeal_litellm.ledger.store import Ledger, LedgerDown
-from llmdeal_litellm.ledger.transfers import RuleBroken
+from llmdeal_litellm.ledger.waiting import Waiting, give_up, resolve
 from llmdeal_litellm.limits import REVOCATION_POLL_S
+from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.usage import Rule
 
 log = logging.getLogger("llmdeal.ledger")
 
+Expected = TypeVar("Expected")
+
 BATCH_OPS_MAX = 512
-HOLD_WAIT_S = 2.0
+HOLD_WAIT_S = 1.5
+"""How long a caller waits for a hold, so that he has his 503 within two seconds."""
+SPOOL_AFTER_S = 0.5
+"""A settlement that waits for the store longer than this is put on disk."""
 RETRY_S = 0.25
+TRIES = 5
 YIELD_EVERY_S = 0.05
 YIELD_S = 0.001
 PROBE = (
     "INSERT INTO settings (name, value) VALUES ('store_probe', ?) "
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
-DEFECTS = (
-    RuleBroken,
-    sqlite3.IntegrityError,
-    sqlite3.ProgrammingError,
-    sqlite3.InterfaceError,
-    sqlite3.DataError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-"""What an operation raises that is wrong in itself. Any other failure is the store's."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """An operation and who waits for its result; `future` None for a mark."""
-
-    op: Op
-    future: asyncio.Future[Result] | None
-
-
-class SqliteLedger:
-    """`Ledger` in one process. `on_foreign_write` runs on the event loop after another process wrote."""
+class GroupLedger:
+    """`Ledger` of one process over a store. `on_foreign_write` runs on the event loop after another process
+    wrote, where the store can tell."""
 
     def __init__(
-        self, path: Path, *, lease_owner: str, on_foreign_write: Callable[[], None] = lambda: None
+        self,
+        database: Database,
+        *,
+        lease: Lease,
+        spool_folder: Path,
+        metrics: Metrics,
+        on_foreign_write: Callable[[], None] = lambda: None,
     ) -> None:
-        self._path = path
-        self._lease_owner = lease_owner
+        self._database = database
+        self._lease = lease
+        self._metrics = metrics
         self._on_foreign_write = on_foreign_write
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._unsettled: list[_Waiting] = []
+        self._spool = Spool(spool_folder, lease.owner.replace("/", "_"))
+        self._keeper = Keeper(database, spool_folder, lease, metrics)
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._unsettled: list[Waiting] = []
+        self._settling: dict[Place, Waiting] = {}
+        self._live: set[Place] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
-        self._connection: sqlite3.Connection | None = None
+        self._spooling: asyncio.Task[None] | None = None
         self._stopping = False
         self._data_version = 0
         self._writable = True
+        self._written_s = time.monotonic()
 
     @property
     def healthy(self) -> bool:
         """See `Ledger.healthy`. A writer that is gone writes nothing."""
         return self._writable and self._thread.is_alive()
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> int:
-        """Open and migrate the store, end the holds that a dead process left, start writing.
+    @property
+    def in_touch(self) -> bool:
+        """See `Ledger.in_touch`: a hold is ended by others a quarter of a lease after the end of its lease,
+        which is renewed every quarter."""
+        last_s = max(self._written_s, self._keeper.renewed_s)
+        return not self._database.is_shared or time.monotonic() - last_s < self._lease.us / US_PER_S * 7 / 8
 
-        Returns how many holds were ended. Raises sqlite3.Error or StoreBusy.
+    def start(self, loop: asyncio.AbstractEventLoop) -> int:
+        """Write what dead processes of this machine spooled, start writing, and see to the holds that dead
+        ones left: at once in a file of our own, on a server in half a lease.
+
+        The schema must be up to date. Returns how many holds were ended. Raises StoreFailed.
         """
         self._loop = loop
-        connection = self._connection = connect(self._path)
-        migrate(connection)
-        ended = 0
-        while True:
-            with write(connection):
-                step = resolve_crashed(connection, now_us=_now_us(), lease_owner=self._lease_owner)
-            ended += step
-            if step == 0:
-                break
-        self._data_version = self._foreign_version(connection)
+        replayed = self._keeper.replay_orphans()
+        # In a file of our own nobody else has holds. On a server a lease that ran out may be that of a worker
+        # which lives and could not reach the store: it gets the time to, as after any outage.
+        ended = 0 if self._database.is_shared else self._keeper.reap(all_of_them=True)
+        self._data_version = self._database.foreign_version()
         self._thread.start()
-        return ended
+        self._spooling = loop.create_task(self._spool_what_waits())
+        return replayed + ended
 
     async def open_hold(self, op: OpenHold) -> Held | Refused:
         """See `Ledger.open_hold`."""
-        if not self._thread.is_alive() or (not self._writable and self._unsettled):
+        if not self.healthy:
             raise LedgerDown
         try:
-            # Not wait_for: it may swallow a cancellation that comes together with the result.
-            async with asyncio.timeout(HOLD_WAIT_S):
-                result = await self._submit(op)
-        except TimeoutError:
+            result = await self._in_time(op)
+        except (asyncio.CancelledError, LedgerDown):
             # The hold may still be written: give it back, whatever became of it.
-            self._queue.put(_Waiting(_abandon(op), None))
-            raise LedgerDown from None
-        except asyncio.CancelledError:
-            self._queue.put(_Waiting(_abandon(op), None))
+            self._put(_abandon(op))
             raise
         if isinstance(result, Held | Refused):
             return result
+        # Nothing was held, and a hold under this id is somebody else's: it must not be given back.
         raise LedgerDown
+
+    async def extend_hold(self, op: ExtendHold) -> Extended:
+        """See `Ledger.extend_hold`."""
+        if not self.healthy:
+            raise LedgerDown
+        return _expected(await self._in_time(op), Extended)
+
+    async def _in_time(self, op: Op) -> Result:
+        """The result of an operation that somebody waits for. Raises LedgerDown."""
+        future = self._submit(op)
+        # Not wait_for: it may swallow a cancellation that comes together with the result. And a bare timer,
+        # because each of asyncio's own ways costs as much as all else that a caller does here.
+        timer = future.get_loop().call_later(HOLD_WAIT_S, give_up, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     async def close_hold(self, op: CloseHold) -> Closed:
         """See `Ledger.close_hold`."""
-        result = await self._submit(op)
-        if isinstance(result, Closed):
-            return result
-        raise LedgerDown
+        place: Place = (op.request_id, op.leg)
+        future = self._submit(op, place)
+        try:
+            closed = _expected(await future, Closed)
+        finally:
+            self._settling.pop(place, None)
+        # An empty answer is charged as a completed one when the key's refunds of the day are used up.
+        ours = (op.rule, Rule.COMPLETED) if op.rule is Rule.EMPTY_ANSWER else (op.rule,)
+        if closed.already and closed.rule not in ours:
+            # A reaper came first, after this worker was out of touch for longer than its lease.
+            self._metrics.settlements_late.inc()
+            log.error("hold %s had ended as %s, not %s", op.request_id, closed.rule.value, op.rule.value)
+        return closed
 
     def mark_delivered(self, op: MarkDelivered) -> None:
         """See `Ledger.mark_delivered`."""
-        self._queue.put(_Waiting(op, None))
+        self._put(op)
 
     async def stop(self, patience_s: float = 10.0) -> int:
-        """Write what waits and close the store. Returns how many settlements could not be written."""
+        """Write what waits and close the store. Returns how many settlements could not be written; those are
+        in the spool."""
         self._stopping = True
         self._queue.put(None)
         if self._thread.ident is not None:
             await asyncio.to_thread(self._thread.join, patience_s)
-        return len(self._unsettled)
+        else:
+            self._database.close()
+        if self._spooling is not None:
+            self._spooling.cancel()
+        settling = (w for w in self._settling.values() if w.future and not w.future.done())
+        waiting = [*self._unsettled, *settling]
+        left: dict[Place, CloseHold] = {
+            (w.op.request_id, w.op.leg): w.op for w in waiting if isinstance(w.op, CloseHold)
+        }
+        await asyncio.to_thread(self._spool.keep, left.values())
+        self._spool.close()
+        return len(left)
 
-    def _submit(self, op: Op) -> asyncio.Future[Result]:
+    def _put(self, op: Op) -> None:
+        self._queue.put(Waiting(op, None, time.monotonic()))
+
+    def _submit(self, op: Op, settling: Place | None = None) -> asyncio.Future[Result]:
         if self._loop is None:
             raise LedgerDown("the ledger was not started")
-        future: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put(_Waiting(op, future))
-        return future
+        waiting = Waiting(op, self._loop.create_future(), time.monotonic())
+        if settling is not None:
+            self._settling[settling] = waiting
+        self._queue.put(waiting)
+        assert waiting.future is not None
+        return waiting.future
+
+    async def _spool_what_waits(self) -> None:
+        """Put settlements on disk that the store has kept waiting, also while its answer is waited for."""
+        spooled: dict[Place, Op] = {}
+        while True:
+            await asyncio.sleep(SPOOL_AFTER_S / 2)
+            before_s = time.monotonic() - SPOOL_AFTER_S
+            # Those that were written while they went to disk are in the file for nothing.
+            gone = [spooled.pop(place) for place in list(spooled) if place not in self._settling]
+            late = {place: w.op for place, w in self._settling.items() if w.since_s < before_s}
+            spooled |= late
+            if late or gone:
+                await asyncio.to_thread(self._keep_on_disk, list(late.values()), gone)
+
+    def _keep_on_disk(self, ops: list[Op], gone: Sequence[Op] = ()) -> None:
+        self._spool.settled(gone)
+        kept = self._spool.keep(op for op in ops if isinstance(op, CloseHold | MarkDelivered))
+        self._metrics.settlements_spooled.inc(kept)
 
     def _run(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
         yielded = time.monotonic()
         give_up = float("inf")
         while True:
             batch, ended = self._next_batch()
-            self._notice_foreign_writes(connection)
+            self._notice_foreign_writes()
             if batch or not self._writable:
-                self._commit(connection, batch)
-            if time.monotonic() - yielded >= YIELD_EVERY_S:
+                self._commit(batch)
+            self._keep()
+            if not self._database.is_shared and time.monotonic() - yielded >= YIELD_EVERY_S:
                 # The gap in which the command line gets its turn; without it a busy writer starves it.
                 time.sleep(YIELD_S)
                 yielded = time.monotonic()
@@ -171,100 +235,145 @@ class SqliteLedger:
                 give_up = min(give_up, time.monotonic() + 20 * RETRY_S)
                 if (not self._unsettled and self._queue.empty()) or time.monotonic() > give_up:
                     break
-        connection.close()
+        self._database.close()
 
-    def _next_batch(self) -> tuple[list[_Waiting], bool]:
-        """Unsettled closes first, then whatever waits; blocks a moment when nothing does."""
+    def _next_batch(self) -> tuple[list[Waiting], bool]:
+        """Unsettled operations first, then whatever waits; blocks a moment when nothing does, and between two
+        tries of a store that is away."""
         batch, self._unsettled = self._unsettled, []
         ended = False
+        due_s = time.monotonic() + (REVOCATION_POLL_S if self._writable else RETRY_S)
         try:
-            item = self._queue.get(timeout=RETRY_S if batch else REVOCATION_POLL_S)
-            while True:
+            while not self._writable or len(batch) < BATCH_OPS_MAX:
+                waits = not self._writable or not (batch or ended)
+                item = self._queue.get(waits, max(0.0, due_s - time.monotonic()))
                 if item is None:
                     ended = True
                 else:
                     batch.append(item)
-                if len(batch) >= BATCH_OPS_MAX:
-                    break
-                item = self._queue.get_nowait()
         except queue.Empty:
             pass
         return batch, ended
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Waiting]) -> None:
-        """Write a batch. A failed store is tried with a row of its own, so that health comes back unasked."""
-        try:
-            with write(connection):
-                if not self._writable:
-                    connection.execute(PROBE, (str(_now_us()),))
-                ops = [w.op for w in batch]
-                results = run_batch(connection, ops, now_us=_now_us(), lease_owner=self._lease_owner)
-        except (sqlite3.Error, StoreBusy, *DEFECTS) as error:
-            self._failed(connection, batch, error)
-            return
-        if not self._writable:
-            log.warning("the store works again")
-        self._writable = True
-        self._deliver([(w, r) for w, r in zip(batch, results, strict=True) if w.future is not None])
-
-    def _failed(self, connection: sqlite3.Connection, batch: list[_Waiting], error: Exception) -> None:
-        """Nothing of the batch was written. A batch of one that breaks a rule is a defect: it is set apart so
-        that it cannot hold up the others. Otherwise holds fail now and settlements stay for the next try."""
-        if batch and isinstance(error, DEFECTS):
-            if len(batch) > 1:
-                for waiting in batch:
-                    self._commit(connection, [waiting])
+    def _commit(self, batch: list[Waiting]) -> None:
+        """Write a batch, in parts of which each is a transaction: after an outage it may be long. A failed
+        store is tried with a row of its own, so that health comes back unasked."""
+        for begin in range(0, max(1, len(batch)), BATCH_OPS_MAX):
+            part = batch[begin : begin + BATCH_OPS_MAX]
+            begun_s = time.monotonic()
+            try:
+                results = self._written([w.op for w in part])
+            except StoreFailed as failed:
+                self._store_failed(batch[begin:], failed)
                 return
-            said = "a ledger operation was refused by its own rules: %s: %s"
-            log.critical(said, type(batch[0].op).__name__, error, exc_info=error)
-            self._fail(batch)
-            return
-        if self._writable:
-            log.error("the store cannot be written: %s", error)
-        self._writable = False
-        self._unsettled += [w for w in batch if isinstance(w.op, CloseHold)]
-        self._fail([w for w in batch if isinstance(w.op, OpenHold)])
+            except DEFECTS as defect:
+                self._defect(part, defect)
+                continue
+            if not self._writable:
+                log.warning("the store works again")
+            self._writable, self._written_s = True, begun_s
+            for waiting, result in zip(part, results, strict=True):
+                self._note(waiting.op, result)
+            self._spool.settled(w.op for w in part)
+            self._deliver([(w, r) for w, r in zip(part, results, strict=True) if w.future is not None])
 
-    def _fail(self, batch: list[_Waiting]) -> None:
+    def _written(self, ops: list[Op]) -> list[Result]:
+        """One transaction; tried again when the database gave it up for another's sake, and for a moment on a
+        new connection when the old one was lost: every operation can be done twice. Raises StoreFailed."""
+        begun_s = time.monotonic()
+        for attempt in range(TRIES):
+            try:
+                with self._database.write():
+                    if not self._writable:
+                        self._database.run(PROBE, (str(time.time_ns()),))
+                    now_us = self._database.now_us()
+                    return run_batch(self._database, ops, now_us=now_us, lease=self._lease, again=attempt > 0)
+            except StoreFailed as failed:
+                lost = self._writable and time.monotonic() - begun_s < RETRY_S
+                again = lost or isinstance(failed, Conflict)
+                if isinstance(failed, StoreBusy) or not again or attempt == TRIES - 1:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _note(self, op: Op, result: Result) -> None:
+        """Which holds are ours, to renew their leases."""
+        if isinstance(op, OpenHold) and isinstance(result, Held):
+            self._live.add((op.request_id, op.leg))
+        elif isinstance(op, CloseHold):
+            self._live.discard((op.request_id, op.leg))
+
+    def _defect(self, batch: list[Waiting], defect: Exception) -> None:
+        """Nothing of the batch was written, for a defect in one operation: it is set apart, so that it cannot
+        hold up the others."""
+        if len(batch) > 1:
+            for waiting in batch:
+                self._commit([waiting])
+            return
+        if batch:
+            said = "a ledger operation was refused by its own rules: %s: %s"
+            log.critical(said, type(batch[0].op).__name__, defect, exc_info=defect)
+            # Nor would the next start fare better with it.
+            self._spool.settled([batch[0].op])
+        self._fail(batch)
+
+    def _store_failed(self, batch: list[Waiting], failed: StoreFailed) -> None:
+        """Nothing of the batch counts as written. Holds fail now, what happened to holds stays for the next
+        try and goes to disk."""
+        if self._writable:
+            log.error("the store cannot be written: %s", failed)
+        self._writable = False
+        self._keeper.store_failed()
+        # Of the marks of one hold the last one says it all.
+        marks: dict[Place, Waiting] = {
+            (w.op.request_id, w.op.leg): w for w in batch if isinstance(w.op, MarkDelivered)
+        }
+        kept = [*marks.values(), *(w for w in batch if isinstance(w.op, CloseHold))]
+        self._unsettled += kept
+        self._keep_on_disk([w.op for w in kept])
+        self._fail([w for w in batch if isinstance(w.op, OpenHold | ExtendHold)])
+
+    def _keep(self) -> None:
+        """What is done beside the requests. It is the store's failure only when the store fails once more."""
+        if not self._writable:
+            return
+        try:
+            self._keeper.keep(self._live)
+        except StoreFailed:
+            try:
+                self._written([])
+            except StoreFailed as failed:
+                self._store_failed([], failed)
+        except DEFECTS as defect:
+            log.critical("holds of dead processes cannot be resolved: %s", defect, exc_info=defect)
+
+    def _fail(self, batch: list[Waiting]) -> None:
         self._deliver([(w, LedgerDown()) for w in batch if w.future is not None])
 
-    def _deliver(self, outcomes: list[tuple[_Waiting, Result | LedgerDown]]) -> None:
+    def _deliver(self, outcomes: list[tuple[Waiting, Result | LedgerDown]]) -> None:
         if outcomes and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_resolve, outcomes)
+            self._loop.call_soon_threadsafe(resolve, outcomes)
 
-    def _notice_foreign_writes(self, connection: sqlite3.Connection) -> None:
+    def _notice_foreign_writes(self) -> None:
+        if self._database.is_shared:
+            return
         try:
-            version = self._foreign_version(connection)
-        except sqlite3.Error:
+            version = self._database.foreign_version()
+        except StoreFailed:
             return
         if version != self._data_version and self._loop is not None and not self._loop.is_closed():
             self._data_version = version
             self._loop.call_soon_threadsafe(self._on_foreign_write)
 
-    def _foreign_version(self, connection: sqlite3.Connection) -> int:
-        """Changes when another connection wrote; our own commits leave it as it is."""
-        return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
-
-def _resolve(outcomes: list[tuple[_Waiting, Result | LedgerDown]]) -> None:
-    for waiting, outcome in outcomes:
-        future = waiting.future
-        if future is None or future.done():
-            continue
-        if isinstance(outcome, LedgerDown):
-            future.set_exception(outcome)
-        elif isinstance(outcome, Unknown):
-            future.set_exception(LedgerDown(f"unknown {outcome.what}"))
-        else:
-            future.set_result(outcome)
+def _expected(result: Result, kind: type[Expected]) -> Expected:
+    """The result, of this kind. Raises LedgerDown."""
+    if isinstance(result, kind):
+        return result
+    raise LedgerDown(f"unknown {result.what}" if isinstance(result, Unknown) else "")
 
 
 def _abandon(op: OpenHold) -> CloseHold:
     return CloseHold(op.request_id, Rule.CALLER_LEFT_BEFORE_DISPATCH, None, leg=op.leg)
 
 
-def _now_us() -> int:
-    return time.time_ns() // 1000
-
-
-_guard: type[Ledger] = SqliteLedger
+_guard: type[Ledger] = GroupLedger

@@ -81,9 +81,13 @@ class Delivered:
             self.counted(self.count(self.pending()))
         return self.visible + self.reasoning
 
+    def at_most(self) -> int:
+        """No fewer tokens than there are, uncounted: one is at least a byte, a character at most four."""
+        return self.visible + self.reasoning + 4 * self._pending_chars
+
     def may_overrun(self, output_limit: int) -> bool:
-        """Whether it is time to count. A token is at least one byte and a character at most four."""
-        return self.visible + self.reasoning + 4 * self._pending_chars > _overrun_bound(output_limit)
+        """Whether it is time to count."""
+        return self.at_most() > _overrun_bound(output_limit)
 
     def overruns(self, output_limit: int) -> bool:
         """Whether an upstream that ignores its limit must be stopped."""

@@ -6,13 +6,18 @@ Source: docs/ledger.md, "Admission". Amounts are nano-USD, counts are tokens.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llmdeal_litellm.limits import OUTPUT_FLOOR_TOKENS
+from llmdeal_litellm.limits import OUTPUT_FLOOR_TOKENS, STREAM_WINDOW_TOKENS
 from llmdeal_litellm.money import Rates, charge
+
+ALL_OF_IT = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What one request may cost. `output_floor` is `min(caller's limit, 64)`; `expected` the preview's."""
+    """What one request may cost. `output_floor` is `min(caller's limit, 64)`; `expected` the preview's.
+
+    `window` is how much of the answer is held for at first, in tokens: all of it, or of a stream a part.
+    """
 
     rates: Rates
     own_input: int
@@ -20,6 +25,7 @@ class Quote:
     output_limit: int
     output_floor: int
     expected: int
+    window: int = ALL_OF_IT
 
     @property
     def required(self) -> int:
@@ -34,11 +40,15 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class HoldTerms:
-    """A sized hold: whatever is billed within these two counts fits `amount`."""
+    """A sized hold: whatever is billed within `input_part` and `output_limit` fits `amount`.
+
+    `answer_limit` is how long the answer may become: of a stream more than is held for so far.
+    """
 
     amount: int
     input_part: int
     output_limit: int
+    answer_limit: int
 
 
 def quote_chat(
@@ -49,10 +59,12 @@ def quote_chat(
     output_limit: int,
     caller_limit: int | None,
     expected: int,
+    stream: bool = False,
 ) -> Quote:
-    """A quote for a plain answer of at most `output_limit` tokens."""
+    """A quote for an answer of at most `output_limit` tokens."""
     floor = min(output_limit, caller_limit or OUTPUT_FLOOR_TOKENS, OUTPUT_FLOOR_TOKENS)
-    return Quote(rates, own_input, input_bound, output_limit, floor, expected)
+    window = STREAM_WINDOW_TOKENS if stream else ALL_OF_IT
+    return Quote(rates, own_input, input_bound, output_limit, floor, expected, window)
 
 
 def quote_embeddings(rates: Rates, *, own_input: int, input_bound: int) -> Quote:
@@ -68,19 +80,22 @@ def size_hold(quote: Quote, available: int) -> HoldTerms | None:
     """
     if available < quote.required:
         return None
-    if quote.full <= available:
-        return HoldTerms(quote.full, quote.input_bound, quote.output_limit)
-    if charge(quote.rates, quote.input_bound, quote.output_floor) <= available:
-        input_part = quote.input_bound
-        limit = _largest(
-            quote.output_floor, quote.output_limit, lambda n: charge(quote.rates, input_part, n) <= available
-        )
-    else:
-        limit = quote.output_floor
-        input_part = _largest(
-            quote.own_input, quote.input_bound, lambda n: charge(quote.rates, n, limit) <= available
-        )
-    return HoldTerms(charge(quote.rates, input_part, limit), input_part, limit)
+    rates, input_part, limit = quote.rates, quote.input_bound, quote.output_limit
+    if quote.full > available:
+        if charge(rates, input_part, quote.output_floor) <= available:
+            limit = longest_answer(rates, input_part, available, least=quote.output_floor, most=limit)
+        else:
+            limit = quote.output_floor
+            input_part = _largest(
+                quote.own_input, quote.input_bound, lambda n: charge(rates, n, limit) <= available
+            )
+    covered = min(limit, quote.window)
+    return HoldTerms(charge(rates, input_part, covered), input_part, covered, limit)
+
+
+def longest_answer(rates: Rates, input_part: int, amount: int, *, least: int, most: int) -> int:
+    """The longest answer that `amount` pays for, tokens, from `least`, which is known to fit, to `most`."""
+    return _largest(least, most, lambda n: charge(rates, input_part, n) <= amount)
 
 
 def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int:

@@ -6,17 +6,22 @@
 
 Every token costs one nano-USD, so amounts are sums of tokens. `|` is followed by balance / held. A line
 that begins with `20x` is done 20 times, `#` being the number of the turn; the last outcome counts.
+It is noon of 2025-06-15, UTC, until `at` says otherwise.
 """
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from llmdeal_litellm.accounts.admin import Span
 from llmdeal_litellm.ledger.ops import (
     Balance,
     Closed,
     CloseHold,
     Credit,
     Dispute,
+    Extended,
+    ExtendHold,
     Held,
     MarkDelivered,
     PaidRates,
@@ -24,9 +29,11 @@ from llmdeal_litellm.ledger.ops import (
     Result,
     Unknown,
 )
+from llmdeal_litellm.ledger.rows import US_PER_S
+from llmdeal_litellm.policy.pricing import ALL_OF_IT
 from llmdeal_litellm.policy.usage import Billed, Claim, Rule
 
-from .bank import DAY_US, Bank, open_hold, quote
+from .bank import Bank, open_hold, quote
 
 LINE = re.compile(r"(?:(\d+)x )?(\w+)(.*?) *-> (.*)")
 TOKENS = re.compile(r"(\d+)\+(\d+)")
@@ -51,11 +58,12 @@ class Statement:
             ),
             "mark": lambda w: outcome_of(bank.do(MarkDelivered(w[0], int(w[1]))), mark=True),
             "crash": lambda w: f"{bank.crash()} ended",
-            "cap": lambda w: _ok(bank.admin.set_cap(self.keys[w[0]], int(w[1]))),
+            "extend": lambda w: outcome_of(bank.do(ExtendHold(w[0], int(w[1]), _leg(w)))),
+            "cap": lambda w: _ok(bank.admin.set_cap(self.keys[w[0]], int(w[1]), per=_span(w))),
             "revoke": lambda w: _ok(bank.admin.revoke_key(self.keys[w[0]], now_us=bank.now_us)),
             "freeze": lambda w: _ok(bank.admin.set_frozen(self.account, True)),
             "unfreeze": lambda w: _ok(bank.admin.set_frozen(self.account, False)),
-            "tomorrow": self._tomorrow,
+            "at": self._at,
             "house": lambda w: (
                 ", ".join(f"{name} {amount}" for name, amount in bank.house().items()) or "nothing"
             ),
@@ -84,7 +92,11 @@ class Statement:
         own, limit = _tokens(words[1])
         named = dict(word.split("=") for word in words[2:] if "=" in word)
         quoted = quote(
-            own, limit, input_bound=int(named.get("bound", own)), expected=int(named.get("expected", 0))
+            own,
+            limit,
+            input_bound=int(named.get("bound", own)),
+            expected=int(named.get("expected", 0)),
+            window=int(named.get("window", ALL_OF_IT)),
         )
         paid = PaidRates(int(named["paid"]) * 1000, int(named["paid"]) * 1000) if "paid" in named else None
         key = named.get("key", "k1")
@@ -108,8 +120,9 @@ class Statement:
     def _of(self, words: list[str]) -> str:
         return "acct_nobody" if "nobody" in words else self.account
 
-    def _tomorrow(self, _: list[str]) -> str:
-        self.bank.now_us += DAY_US
+    def _at(self, words: list[str]) -> str:
+        moment = datetime.fromisoformat(words[0])
+        self.bank.now_us = int(moment.replace(tzinfo=UTC).timestamp()) * US_PER_S
         return "ok"
 
     def _key(self, key_id: str) -> str:
@@ -121,11 +134,16 @@ class Statement:
             "SELECT kind, rule, input_tokens, output_tokens, claimed_input, claimed_output, marks "
             "FROM records WHERE account_id = ? ORDER BY version DESC LIMIT 1"
         )
-        return " ".join(str(v) for v in self.bank.connection.execute(select, (self.account,)).fetchone())
+        return " ".join(str(v) for v in self.bank.database.rows(select, (self.account,))[0])
 
 
 def _wallet(words: list[str]) -> str:
     return "frontier" if "frontier" in words else "base"
+
+
+def _span(words: list[str]) -> Span:
+    named = [span for span in Span if span.value in words]
+    return named[0] if named else Span.LIFE
 
 
 def _leg(words: list[str]) -> int:
@@ -143,17 +161,21 @@ def _ok(_: object) -> str:
 
 
 def outcome_of(result: Result, *, mark: bool = False) -> str:
+    """What a statement says of a result."""
     match result:
         case Held(terms):
-            return f"held {terms.amount} for {terms.input_part}+{terms.output_limit}"
+            of = f" of {terms.answer_limit}" if terms.answer_limit != terms.output_limit else ""
+            return f"held {terms.amount} for {terms.input_part}+{terms.output_limit}{of}"
+        case Extended(output_limit):
+            return f"covers {output_limit}"
         case Refused(reason) if not result.required:
             return f"refused, {reason.value}"
         case Refused(reason, required, available, held):
             return f"refused, {reason.value}: needs {required}, has {available}, held {held}"
-        case Closed(already=True):
+        case Closed() if mark:
             return "nothing, already ended"
-        case Closed(charge, rule):
-            return f"charged {charge}, {rule.value}"
+        case Closed(charge, rule, already):
+            return f"{'already ' if already else ''}charged {charge}, {rule.value}"
         case Unknown(what):
             return f"unknown {what}"
         case Balance():

@@ -1,31 +1,21 @@
 """The ledger's decisions one by one: what is a defect, what a crash costs, and what a batch is."""
 
-from pathlib import Path
-
 import pytest
 
 from llmdeal_litellm.ledger.ops import CloseHold, Credit, Dispute, MarkDelivered, OpenHold
-from llmdeal_litellm.ledger.transfers import (
-    Batch,
-    HoldRow,
-    KeyRow,
-    RuleBroken,
-    WalletRow,
-    close_hold,
-    crash_close,
-    rates_from,
-    rates_text,
-)
+from llmdeal_litellm.ledger.rows import Batch, HoldRow, KeyRow, RuleBroken, WalletRow
+from llmdeal_litellm.ledger.transfers import close_hold, crash_close, rates_from, rates_text
 from llmdeal_litellm.money import LongContext, Rates
 from llmdeal_litellm.policy.usage import Billed, Rule
 
-from .bank import ONE_NANO_A_TOKEN, Bank, open_hold, quote
+from .bank import LEASE, ONE_NANO_A_TOKEN, Bank, open_hold, quote
+from .places import Place
 
 
 def _batch(hold: HoldRow) -> Batch:
     wallet = WalletRow("acct_1", "base", 1000, hold.amount, 2)
     key = KeyRow("key_1", "acct_1", False, None, 0, hold.amount, 1, 0, 0)
-    return Batch(0, "test", {("acct_1", "base"): wallet}, {"key_1": key}, {("r1", 0): hold})
+    return Batch(0, LEASE, {("acct_1", "base"): wallet}, {"key_1": key}, {("r1", 0): hold})
 
 
 def _hold(delivered: int | None = None) -> HoldRow:
@@ -74,9 +64,9 @@ def test_rates_survive_storage(rates: Rates) -> None:
     assert rates == rates_from(rates_text(rates))
 
 
-def test_one_batch_is_decided_in_arrival_order(tmp_path: Path) -> None:
+def test_one_batch_is_decided_in_arrival_order(store: Place) -> None:
     """In one transaction, what came first has its effect on what came later."""
-    bank = Bank(tmp_path / "ledger.db")
+    bank = Bank(store)
     account = bank.account()
     key = bank.key(account)
 
@@ -113,13 +103,13 @@ def test_one_batch_is_decided_in_arrival_order(tmp_path: Path) -> None:
     assert bank.failed() == {}
 
 
-def test_refused_batch_leaves_nothing(tmp_path: Path) -> None:
+def test_refused_batch_leaves_nothing(store: Place) -> None:
     """When one operation of a transaction breaks a rule, none of it is written."""
-    bank = Bank(tmp_path / "ledger.db")
+    bank = Bank(store)
     account = bank.account()
     key = bank.key(account)
     bank.do(Credit(account, "base", 1000))
-    before = list(bank.connection.iterdump())
+    before = store.dump()
 
     with pytest.raises(RuleBroken):
         bank.together(
@@ -128,4 +118,4 @@ def test_refused_batch_leaves_nothing(tmp_path: Path) -> None:
             CloseHold("r1", Rule.COMPLETED, Billed(100, 501)),
         )
 
-    assert before == list(bank.connection.iterdump())
+    assert before == store.dump()

@@ -1,13 +1,12 @@
 """What money does, as statements that can be checked with a pencil."""
 
-from pathlib import Path
-
 import pytest
 
 from llmdeal_litellm.ledger.transfers import CLAIM_TOKENS_BOOKED_MAX
 from llmdeal_litellm.limits import EMPTY_ANSWER_REFUNDS_PER_DAY, OPEN_HOLDS_PER_KEY_MAX
 
 from .bank import Bank
+from .places import Place
 from .statement import Statement
 
 VALID = {
@@ -247,28 +246,31 @@ INVALID = {
         empty e20 100+0              -> charged 100, completed                      | 9900 / 0
         hold o1 100+64 key=k2        -> held 164 for 100+64                         | 9900 / 164
         empty o1 100+0               -> charged 0, empty_answer                     | 9900 / 0
-        tomorrow                     -> ok
-        hold e21 100+64              -> held 164 for 100+64                         | 9900 / 164
-        empty e21 100+0              -> charged 0, empty_answer                     | 9900 / 0
+        at 2025-06-15T23:59:59       -> ok
+        hold o2 100+64               -> held 164 for 100+64                         | 9900 / 164
+        empty o2 100+0               -> charged 100, completed                      | 9800 / 0
+        at 2025-06-16                -> ok
+        hold e21 100+64              -> held 164 for 100+64                         | 9800 / 164
+        empty e21 100+0              -> charged 0, empty_answer                     | 9800 / 0
     """,
     "a second end changes nothing, whichever comes first": """
         credit 1000                  -> ok                                          | 1000 / 0
         hold r1 100+100              -> held 200 for 100+100                        | 1000 / 200
         post r1 100+100              -> charged 200, completed                      | 800 / 0
-        post r1 100+100              -> nothing, already ended                      | 800 / 0
-        post r1 1+1                  -> nothing, already ended                      | 800 / 0
-        void r1                      -> nothing, already ended                      | 800 / 0
+        post r1 100+100              -> already charged 200, completed              | 800 / 0
+        post r1 1+1                  -> already charged 200, completed              | 800 / 0
+        void r1                      -> already charged 200, completed              | 800 / 0
         hold r2 100+100              -> held 200 for 100+100                        | 800 / 200
         void r2                      -> charged 0, failed_before_output             | 800 / 0
-        void r2                      -> nothing, already ended                      | 800 / 0
-        post r2 100+100              -> nothing, already ended                      | 800 / 0
-        empty r2 100+100             -> nothing, already ended                      | 800 / 0
+        void r2                      -> already charged 0, failed_before_output     | 800 / 0
+        post r2 100+100              -> already charged 0, failed_before_output     | 800 / 0
+        empty r2 100+100             -> already charged 0, failed_before_output     | 800 / 0
         mark r2 5                    -> nothing, already ended                      | 800 / 0
         crash                        -> 0 ended                                     | 800 / 0
         house                        -> revenue 200, topups -1000
     """,
     "an end, a mark or a hold of nobody": """
-        post r9 1+1                  -> nothing, already ended                      | 0 / 0
+        post r9 1+1                  -> already charged 0, completed                | 0 / 0
         mark r9 1                    -> nothing, already ended                      | 0 / 0
         credit 5 nobody              -> unknown account                             | 0 / 0
         dispute 5 nobody             -> unknown account                             | 0 / 0
@@ -307,9 +309,9 @@ INVALID = {
 
 
 @pytest.mark.parametrize("title", [*VALID, *INVALID])
-def test_statement(tmp_path: Path, title: str) -> None:
+def test_statement(store: Place, title: str) -> None:
     """Every movement comes out as its line says, and the ledger is sound after it."""
-    bank = Bank(tmp_path / "ledger.db")
+    bank = Bank(store)
     said, happened = Statement(bank).play((VALID | INVALID)[title])
 
     assert said == happened

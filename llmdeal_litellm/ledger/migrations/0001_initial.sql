@@ -35,6 +35,7 @@ CREATE TABLE keys (
   empty_day     BIGINT NOT NULL DEFAULT 0,
   empty_count   BIGINT NOT NULL DEFAULT 0
 );
+
 CREATE INDEX keys_account ON keys (account_id);
 
 -- Holds that have not ended. leg: a request that is handed from one alias to another has two.
@@ -60,7 +61,9 @@ CREATE TABLE open_holds (
   delivered_output BIGINT NOT NULL DEFAULT 0,
   PRIMARY KEY (request_id, leg)
 );
+
 CREATE INDEX open_holds_account ON open_holds (account_id, wallet);
+
 CREATE INDEX open_holds_lease ON open_holds (lease_until_us);
 
 -- Append-only: every event that touches a wallet, in the order of its versions.
@@ -91,7 +94,9 @@ CREATE TABLE records (
   note           TEXT,
   PRIMARY KEY (account_id, wallet, version)
 );
+
 CREATE UNIQUE INDEX records_end ON records (request_id, leg) WHERE kind IN ('post', 'void');
+
 CREATE INDEX records_key ON records (key_id, at_us) WHERE kind = 'post';
 
 -- Append-only: the house's side of each record. One row per payee.
@@ -103,15 +108,6 @@ CREATE TABLE house_entries (
   amount     BIGINT NOT NULL,
   PRIMARY KEY (account_id, wallet, version, house)
 );
-
-CREATE TRIGGER records_not_updated BEFORE UPDATE ON records
-  BEGIN SELECT RAISE(ABORT, 'records are never edited'); END;
-CREATE TRIGGER records_not_deleted BEFORE DELETE ON records
-  BEGIN SELECT RAISE(ABORT, 'records are never edited'); END;
-CREATE TRIGGER house_entries_not_updated BEFORE UPDATE ON house_entries
-  BEGIN SELECT RAISE(ABORT, 'records are never edited'); END;
-CREATE TRIGGER house_entries_not_deleted BEFORE DELETE ON house_entries
-  BEGIN SELECT RAISE(ABORT, 'records are never edited'); END;
 
 -- What belongs to this database and nothing else, such as the fingerprint of the key pepper.
 CREATE TABLE settings (

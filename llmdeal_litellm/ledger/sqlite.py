@@ -1,0 +1,205 @@
+"""SQLite as the embedded store: opening, migrating, and writing beside other processes.
+
+WAL and synchronous=FULL: a committed transaction survives a crash of the process and of the machine.
+A writer waits for its turn by polling each millisecond, because SQLite's own back-off starves a process
+that writes seldom beside one that writes all the time.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from operator import attrgetter
+from pathlib import Path
+
+from llmdeal_litellm.ledger.database import (
+    STEPS,
+    WRITE_WAIT_S,
+    Database,
+    Row,
+    StatementRefused,
+    StoreBusy,
+    StoreFailed,
+    Values,
+    refuse_newer,
+    statements,
+)
+
+POLL_S = 0.001
+PARAMETERS_MAX = 900
+WRITER = ("synchronous = FULL", "wal_autocheckpoint = 4000", "cache_size = -32768")
+"""Pages that are written again and again go from the log, of 16 MB then, to the file less often than by the
+default of 4 MB; and 32 MiB of them are kept in memory."""
+REFUSED = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """SQLite's failures under our names."""
+    try:
+        yield
+    except REFUSED as refused:
+        raise StatementRefused(str(refused)) from refused
+    except sqlite3.Error as failed:
+        raise StoreFailed(str(failed)) from failed
+
+
+class SqliteDatabase(Database):
+    """`Database` in a file. Opens it at the first use; the folder must exist by then."""
+
+    is_shared = False
+    lock_unlocked = ""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._raw: sqlite3.Connection | None = None
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The driver's connection, in autocommit mode. Raises StoreFailed."""
+        if self._raw is None:
+            self._raw = self._opened()
+        return self._raw
+
+    def _opened(self) -> sqlite3.Connection:
+        uri = f"{self._path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
+        with _named():
+            raw = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0, check_same_thread=False)
+        try:
+            with _named():
+                raw.execute("PRAGMA foreign_keys = ON")
+            if not self._read_only:
+                _retrying(raw, "PRAGMA journal_mode = WAL", WRITE_WAIT_S)
+                with _named():
+                    for setting in WRITER:
+                        raw.execute(f"PRAGMA {setting}")
+        except StoreFailed:
+            raw.close()
+            raise
+        return raw
+
+    def rows(self, select: str, values: Values = ()) -> list[Row]:
+        """See `Database.rows`."""
+        with _named():
+            return self.raw.execute(select, values).fetchall()
+
+    def run(self, statement: str, values: Values = ()) -> int:
+        """See `Database.run`."""
+        with _named():
+            return self.raw.execute(statement, values).rowcount
+
+    def rows_in(self, select: str, values: Sequence[str], *, order: str = "", lock: str = "") -> list[Row]:
+        """See `Database.rows_in`. The writer is alone, so that nothing has to be locked or ordered."""
+        found: list[Row] = []
+        for start in range(0, len(values), PARAMETERS_MAX):
+            some = values[start : start + PARAMETERS_MAX]
+            found += self.rows(f"{select} IN ({', '.join('?' * len(some))})", some)
+        return found
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[object]) -> None:
+        """See `Database.insert`."""
+        if rows:
+            marks = ", ".join("?" * len(columns))
+            statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+            with _named():
+                self.raw.executemany(statement, map(attrgetter(*columns), rows))
+
+    def update(self, table: str, keys: Sequence[str], columns: Sequence[str], rows: Sequence[object]) -> None:
+        """See `Database.update`."""
+        if rows:
+            changes = ", ".join(f"{column} = ?" for column in columns)
+            statement = f"UPDATE {table} SET {changes} WHERE {_all_of(keys)}"
+            with _named():
+                self.raw.executemany(statement, map(attrgetter(*columns, *keys), rows))
+
+    def delete(self, table: str, keys: Sequence[str], rows: Sequence[Row]) -> None:
+        """See `Database.delete`."""
+        if rows:
+            with _named():
+                self.raw.executemany(f"DELETE FROM {table} WHERE {_all_of(keys)}", rows)
+
+    @contextmanager
+    def write(self, wait_s: float = WRITE_WAIT_S) -> Iterator[None]:
+        """See `Database.write`."""
+        _retrying(self.raw, "BEGIN IMMEDIATE", wait_s)
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            if self.raw.in_transaction:
+                self.run("ROLLBACK")
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See `Database.snapshot`."""
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            if self.raw.in_transaction:
+                self.run("COMMIT")
+
+    def now_us(self) -> int:
+        """See `Database.now_us`: the file's host is this one."""
+        return time.time_ns() // 1000
+
+    def migrate(self) -> int:
+        """See `Database.migrate`."""
+        refuse_newer(self.schema_version())
+        applied = 0
+        folder = resources.files("llmdeal_litellm.ledger").joinpath("migrations")
+        for number, name in enumerate(STEPS, start=1):
+            if self.schema_version() >= number:
+                continue
+            with self.write():
+                if self.schema_version() >= number:
+                    continue
+                for file in (f"{name}.sql", f"{name}.sqlite.sql"):
+                    for statement in statements(folder.joinpath(file).read_text()):
+                        self.run(statement)
+                self.run(f"PRAGMA user_version = {number}")
+                applied += 1
+        return applied
+
+    def schema_version(self) -> int:
+        """See `Database.schema_version`."""
+        return int(self.rows("PRAGMA user_version")[0][0])
+
+    def foreign_version(self) -> int:
+        """See `Database.foreign_version`; our own commits leave it as it is."""
+        return int(self.rows("PRAGMA data_version")[0][0])
+
+    def alone(self) -> bool:
+        """See `Database.alone`: a lock beside the file keeps a second gateway away."""
+        return True
+
+    def close(self) -> None:
+        """See `Database.close`. A file that was closed stays closed."""
+        if self._raw is not None:
+            self._raw.close()
+
+
+def _retrying(raw: sqlite3.Connection, statement: str, wait_s: float) -> None:
+    """Run a statement that needs a lock. Raises StoreFailed, StoreBusy when it stays taken."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            with _named():
+                raw.execute(statement)
+            return
+        except StoreFailed as failed:
+            cause = failed.__cause__
+            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+            if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+            if time.monotonic() > deadline:
+                raise StoreBusy("the database is locked by another process; try again") from None
+        # Each millisecond, not with SQLite's growing pauses: the writer leaves gaps of that length.
+        time.sleep(POLL_S)
+
+
+def _all_of(keys: Sequence[str]) -> str:
+    return " AND ".join(f"{key} = ?" for key in keys)
