@@ -69,6 +69,12 @@ class LocalLimiter:
         """See `Limiter.standing`."""
         return rate_limit.standing(*self._now(key_id, tier))
 
+    def lower(self, key_id: str, tier: Tier, most: Levels) -> None:
+        """Leave no more in the key's buckets than these levels, which are of now."""
+        _, levels = self._now(key_id, tier)
+        requests = tuple(min(pair) for pair in zip(levels.requests, most.requests, strict=True))
+        self._levels[key_id] = Levels(requests, min(levels.tokens, most.tokens), levels.at_ns)
+
     def _now(self, key_id: str, tier: Tier) -> tuple[TierBuckets, Levels]:
         """The key's buckets, refilled. The key counts as the newest from now on."""
         buckets = self._buckets.get(tier)

@@ -1,8 +1,8 @@
 """Which deployments may be called: a breaker and a cool-down for each, and what an operator is told."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import TracebackType
 
 from llmdeal_litellm.catalog.model import Breaking, Retrying
 from llmdeal_litellm.metrics import Metrics
@@ -46,11 +46,45 @@ class Retries:
 
 
 @dataclass(slots=True)
-class _Watched:
+class Watched:
+    """One deployment's breaker as this process knows it, and how it was last shown."""
+
     breaker: Breaker
     shown: State
     since_s: float
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How a call ended: what its deployment is judged by and as what it is counted; why, if that is the
+    upstream's own failure; and for how long (s) the upstream asked for a pause."""
+
+    outcome: Outcome
+    counted_as: str
+    why: str = ""
+    pause_s: float = 0.0
+
+
+SUCCEEDED = CallEnd(Outcome.SUCCEEDED, "succeeded")
+INPUT_REFUSED = CallEnd(Outcome.SAYS_NOTHING, "input_refused")
+LEFT = CallEnd(Outcome.SAYS_NOTHING, "left")
+"""The caller left, or something of ours failed: no word about the deployment."""
+
+
+def ended_by(failure: BaseException | None) -> CallEnd:
+    """What the end of a call says of its deployment."""
+    match failure:
+        case None:
+            return SUCCEEDED
+        case Throttled():
+            return CallEnd(Outcome.SAYS_NOTHING, "throttled", failure.detail, failure.retry_after_s)
+        case InputRefused():
+            return INPUT_REFUSED
+        case UpstreamFailure():
+            return CallEnd(Outcome.FAILED, "failed", failure.detail)
+        case _:
+            return LEFT
 
 
 class Health:
@@ -72,7 +106,7 @@ class Health:
         self._now_s = now_s
         self._on_change = on_change
         self._metrics = metrics or Metrics()
-        self._watched = {name: _Watched(Breaker(), State.CLOSED, now_s()) for name in deployments}
+        self._watched = {name: Watched(Breaker(), State.CLOSED, now_s()) for name in deployments}
 
     def wait_s(self, deployment: str) -> float:
         """How long until the deployment may be called; 0 when it may."""
@@ -82,39 +116,37 @@ class Health:
         """Whether it is its breaker that keeps it from being called, rather than a cool-down."""
         return self._watched[deployment].breaker.open_until is not None
 
-    @contextmanager
-    def call(self, deployment: str) -> Iterator[None]:
-        """Around one call, by whose end the deployment is judged. Raises NotNow when it may not begin."""
-        watched = self._watched[deployment]
-        if watched.breaker.wait_s(self._monotonic_s()):
-            raise NotNow(deployment)
-        watched.breaker, turn = breaker.begin(watched.breaker, self._monotonic_s())
-        self._show(deployment, watched.why)
-        try:
-            yield
-        except UpstreamFailure as failure:
-            if isinstance(failure, Throttled):
-                now_s = self._monotonic_s()
-                pause_s = min(failure.retry_after_s, self._rules.cool_max_s)
-                watched.breaker = breaker.cool(watched.breaker, pause_s, now_s)
-                self._end(deployment, Outcome.SAYS_NOTHING, turn, failure.detail, "throttled")
-            elif isinstance(failure, InputRefused):
-                self._end(deployment, Outcome.SAYS_NOTHING, turn, watched.why, "input_refused")
-            else:
-                self._end(deployment, Outcome.FAILED, turn, failure.detail, "failed")
-            raise
-        except BaseException:
-            # The caller left, or something of ours failed: no word about the deployment.
-            self._end(deployment, Outcome.SAYS_NOTHING, turn, watched.why, "left")
-            raise
-        self._end(deployment, Outcome.SUCCEEDED, turn, "", "succeeded")
+    def call(self, deployment: str) -> "Call":
+        """To be put around one call (`async with`), by whose end the deployment is judged. Entering it raises
+        NotNow when the call may not begin."""
+        return Call(self, deployment)
 
-    def _end(self, deployment: str, outcome: Outcome, turn: int, why: str, counted_as: str) -> None:
-        self._metrics.attempts.labels(deployment, counted_as).inc()
-        watched = self._watched[deployment]
-        now_s = self._monotonic_s()
-        watched.breaker = breaker.end(watched.breaker, self._rules, outcome, turn=turn, now_s=now_s)
-        self._show(deployment, why)
+    async def begin(self, deployment: str) -> int:
+        """A call begins; returns its turn. Raises NotNow when it may not."""
+        return self._begin(deployment)
+
+    async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
+        """The call that got this turn ended so."""
+        self._metrics.attempts.labels(deployment, ended.counted_as).inc()
+        self._end(deployment, turn, ended)
+
+    def _begin(self, deployment: str) -> int:
+        watched, now_s = self._watched[deployment], self._monotonic_s()
+        if watched.breaker.wait_s(now_s):
+            raise NotNow(deployment)
+        watched.breaker, turn = breaker.begin(watched.breaker, now_s)
+        self._show(deployment, watched.why)
+        return turn
+
+    def _end(self, deployment: str, turn: int, ended: CallEnd) -> None:
+        watched, now_s = self._watched[deployment], self._monotonic_s()
+        if ended.pause_s:
+            watched.breaker = breaker.cool(watched.breaker, self._pause_s(ended), now_s)
+        watched.breaker = breaker.end(watched.breaker, self._rules, ended.outcome, turn=turn, now_s=now_s)
+        self._show(deployment, ended.why or watched.why)
+
+    def _pause_s(self, ended: CallEnd) -> float:
+        return min(ended.pause_s, self._rules.cool_max_s)
 
     def _show(self, deployment: str, why: str) -> None:
         watched = self._watched[deployment]
@@ -132,3 +164,22 @@ class Health:
         for name, watched in self._watched.items():
             self._show(name, watched.why)
         return [DeploymentHealth(n, w.shown, w.since_s, w.why) for n, w in self._watched.items()]
+
+
+class Call:
+    """One call of a deployment; see `Health.call`."""
+
+    __slots__ = ("_deployment", "_health", "_turn")
+
+    def __init__(self, health: Health, deployment: str) -> None:
+        self._health = health
+        self._deployment = deployment
+        self._turn = 0
+
+    async def __aenter__(self) -> None:
+        self._turn = await self._health.begin(self._deployment)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._health.end(self._deployment, self._turn, ended_by(failure))

@@ -29,11 +29,25 @@ class Metrics:
         self.charged = counter("charged_nano_usd", "Charges", "wallet")
         self.claims_marked = counter("claims_marked", "Upstream claims that were not believed", "mark")
         self.keepalives = counter("keepalive_comments", "Comments on silent streams")
+        self.holds_reaped = counter("holds_reaped", "Holds of dead workers that were resolved", "rule")
+        self.settlements_spooled = counter("settlements_spooled", "Settlements that waited on disk")
+        self.settlements_late = counter("settlements_late", "Settlements of holds that were resolved before")
         self.settlements_refused = counter("settlements_refused", "Settlements that the ledger refused")
         self.unavailable = Gauge(
             "llmdeal_deployment_unavailable",
             "1 while a deployment takes no calls",
             ("deployment",),
+            registry=self.registry,
+        )
+        self.redis_degradations = counter("redis_degradations", "Times that Redis was lost or not found")
+        self.redis_up = Gauge(
+            "llmdeal_redis_up",
+            "1 while limits and breakers are shared through Redis; always 0 without one",
+            registry=self.registry,
+        )
+        self.fleet_workers = Gauge(
+            "llmdeal_fleet_workers",
+            "Workers that share Redis, as far as this one knows; always 0 without Redis",
             registry=self.registry,
         )
         self.seconds = Histogram(

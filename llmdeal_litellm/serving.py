@@ -1,8 +1,8 @@
 """Who serves one request: the candidate it is with, and another one when that fails before any output."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from llmdeal_litellm.catalog.model import Alias, Kind, Member
@@ -73,8 +73,8 @@ class Serving(Generic[Planned]):
         wait_s, is_open = min(route.waits)
         return not_now(model, wait_s, is_open=is_open)
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
         """Around one attempt. Raises UpstreamCircuitOpen or RateLimited when, since it was chosen, the
         candidate stopped taking calls and no other is left."""
         health = self._services.health
@@ -82,7 +82,7 @@ class Serving(Generic[Planned]):
         while True:
             deployment = self.member.deployment.id
             try:
-                with health.call(deployment):
+                async with health.call(deployment):
                     self.attempts += 1
                     begun_s = self._services.monotonic_s()
                     try:
@@ -122,7 +122,7 @@ class Serving(Generic[Planned]):
 
 def not_now(model: str, wait_s: float, *, is_open: bool) -> GatewayError:
     """The refusal of an alias whose upstreams may not be called for a while."""
-    seconds = math.ceil(wait_s)
+    seconds = max(1, math.ceil(wait_s))
     if is_open:
         return UpstreamCircuitOpen(
             f"The upstream of '{model}' failed repeatedly and is left alone for a while. Use smart-route, or "

@@ -56,12 +56,20 @@ class Watched:
             on_change=self.told.append,
         )
 
-    def calls(self, ends_with: BaseException | None = None, times: int = 1) -> None:
+    async def calls(self, ends_with: BaseException | None = None, times: int = 1) -> None:
         """Calls of `a`, one after the other, that end so."""
         for _ in range(times):
-            with suppress(*(() if ends_with is None else (type(ends_with),))), self.health.call("a"):
-                if ends_with is not None:
-                    raise ends_with
+            with suppress(*(() if ends_with is None else (type(ends_with),))):
+                async with self.health.call("a"):
+                    if ends_with is not None:
+                        raise ends_with
+
+    async def refuses(self) -> bool:
+        """Whether a call of `a` may not begin."""
+        with pytest.raises(NotNow):
+            async with self.health.call("a"):
+                pytest.fail("a call began")
+        return True
 
     @property
     def state(self) -> State:
@@ -76,43 +84,42 @@ class Watched:
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: repr(failure))
-def test_the_fifth_failure_opens_it(failure: Exception) -> None:
+async def test_the_fifth_failure_opens_it(failure: Exception) -> None:
     """Each kind that is the upstream's own: told once, with the reason, and the other one stays well."""
     watched = Watched()
-    watched.calls(failure, 4)
+    await watched.calls(failure, 4)
     assert watched.changes == []
-    watched.calls(failure)
+    await watched.calls(failure)
 
     assert watched.told == [DeploymentHealth("a", OPEN, 100.0 + 1e9, str(failure))]
     assert watched.health.states()[1] == DeploymentHealth("b", CLOSED, 100.0 + 1e9, "")
     assert (watched.health.wait_s("a"), watched.health.is_open("a")) == (60, True)
     assert (watched.health.wait_s("b"), watched.health.is_open("b")) == (0, False)
-    with pytest.raises(NotNow), watched.health.call("a"):
-        pytest.fail("a call of an open deployment began")
+    assert await watched.refuses()
     assert watched.changes == [OPEN]
 
 
 @pytest.mark.parametrize("end", SAYING_NOTHING, ids=lambda end: type(end).__name__)
-def test_what_is_not_the_deployments_says_nothing(end: BaseException) -> None:
+async def test_what_is_not_the_deployments_says_nothing(end: BaseException) -> None:
     """Callers' mistakes, hang-ups, defects of ours, a hundred times: nothing moves, all pass through."""
     watched = Watched()
-    watched.calls(BadStatus(500), 4)
-    watched.calls(end, 100)
+    await watched.calls(BadStatus(500), 4)
+    await watched.calls(end, 100)
 
     assert (watched.state, watched.changes) == (CLOSED, [])
-    with pytest.raises(type(end)), watched.health.call("a"):
-        raise end
-    watched.calls(BadStatus(500))
+    with pytest.raises(type(end)):
+        async with watched.health.call("a"):
+            raise end
+    await watched.calls(BadStatus(500))
     assert watched.state is OPEN
 
 
-def test_a_429_is_a_pause_and_no_failure() -> None:
+async def test_a_429_is_a_pause_and_no_failure() -> None:
     """As long as it asks; not one call meanwhile; afterwards it is well without anybody calling it."""
     watched = Watched()
-    watched.calls(Throttled(7))
+    await watched.calls(Throttled(7))
     assert (watched.health.wait_s("a"), watched.health.is_open("a")) == (7, False)
-    with pytest.raises(NotNow), watched.health.call("a"):
-        pytest.fail("a call of a cooling deployment began")
+    assert await watched.refuses()
     watched.now_s += 6.5
     assert watched.state is COOLING
     watched.now_s += 0.5
@@ -121,46 +128,47 @@ def test_a_429_is_a_pause_and_no_failure() -> None:
     assert [(t.state, t.why) for t in watched.told] == [(COOLING, "status 429"), (CLOSED, "")]
 
 
-def test_many_429s_never_open_the_breaker() -> None:
+async def test_many_429s_never_open_the_breaker() -> None:
     """One after each pause, a hundred times."""
     watched = Watched()
     for _ in range(100):
-        watched.calls(Throttled(1))
+        await watched.calls(Throttled(1))
         watched.now_s += 1
         assert not watched.health.is_open("a")
     assert watched.health.wait_s("a") == 0
 
 
-def test_a_pause_is_at_most_as_long_as_the_config_says() -> None:
+async def test_a_pause_is_at_most_as_long_as_the_config_says() -> None:
     """`cool_max_s` bounds what the upstream asks for."""
     watched = Watched(Breaking(cool_max_s=2.0))
-    watched.calls(Throttled(60))
+    await watched.calls(Throttled(60))
 
     assert watched.health.wait_s("a") == 2
 
 
-def test_a_pause_is_not_shortened_by_a_later_one() -> None:
+async def test_a_pause_is_not_shortened_by_a_later_one() -> None:
     """Two calls under way: one is told 30 s, the other 1 s."""
     watched = Watched()
-    with suppress(Throttled), watched.health.call("a"):
-        watched.calls(Throttled(30))
-        raise Throttled(1)
+    with suppress(Throttled):
+        async with watched.health.call("a"):
+            await watched.calls(Throttled(30))
+            raise Throttled(1)
 
     assert watched.health.wait_s("a") == 30
 
 
-def test_one_probe_at_a_time_and_each_change_told_once() -> None:
+async def test_one_probe_at_a_time_and_each_change_told_once() -> None:
     """Open, a probe that fails, open again, a probe that succeeds; looking at it tells nothing twice."""
     watched = Watched()
-    watched.calls(BadStatus(500), 5)
+    await watched.calls(BadStatus(500), 5)
     for fails in (True, False):
         watched.now_s += 60
-        with suppress(BadStatus), watched.health.call("a"):
-            assert watched.state is PROBING
-            with pytest.raises(NotNow), watched.health.call("a"):
-                pytest.fail("a second probe")
-            if fails:
-                raise BadStatus(503)
+        with suppress(BadStatus):
+            async with watched.health.call("a"):
+                assert watched.state is PROBING
+                assert await watched.refuses(), "a second probe"
+                if fails:
+                    raise BadStatus(503)
         for _ in range(3):
             watched.health.states()
 
@@ -169,43 +177,43 @@ def test_one_probe_at_a_time_and_each_change_told_once() -> None:
 
 
 @pytest.mark.parametrize("end", SAYING_NOTHING, ids=lambda end: type(end).__name__)
-def test_a_probe_that_says_nothing_gives_way_to_another(end: BaseException) -> None:
+async def test_a_probe_that_says_nothing_gives_way_to_another(end: BaseException) -> None:
     """Its caller left: the next call is the probe, and it decides."""
     watched = Watched()
-    watched.calls(BadStatus(500), 5)
+    await watched.calls(BadStatus(500), 5)
     watched.now_s += 60
-    watched.calls(end)
+    await watched.calls(end)
     assert (watched.state, watched.health.wait_s("a")) == (OPEN, 0)
-    watched.calls()
+    await watched.calls()
 
     assert watched.state is CLOSED
 
 
-def test_a_probe_that_is_throttled_pauses_and_leaves_it_open() -> None:
+async def test_a_probe_that_is_throttled_pauses_and_leaves_it_open() -> None:
     """A 429 is no proof that it is well."""
     watched = Watched()
-    watched.calls(BadStatus(500), 5)
+    await watched.calls(BadStatus(500), 5)
     watched.now_s += 60
-    watched.calls(Throttled(9))
+    await watched.calls(Throttled(9))
     assert (watched.state, watched.health.wait_s("a"), watched.health.is_open("a")) == (OPEN, 9, True)
     watched.now_s += 9
-    watched.calls()
+    await watched.calls()
 
     assert watched.state is CLOSED
 
 
-def test_calls_that_hang_do_not_open_it_again() -> None:
+async def test_calls_that_hang_do_not_open_it_again() -> None:
     """Nine begun before it opened fail after it has closed: it stays closed."""
     watched = Watched()
     hanging = [watched.health.call("a") for _ in range(9)]
     for call in hanging:
-        call.__enter__()
-    watched.calls(BadStatus(500), 5)
+        await call.__aenter__()
+    await watched.calls(BadStatus(500), 5)
     watched.now_s += 60
-    watched.calls()
+    await watched.calls()
     slow = TooSlow("no answer within 600 s")
     for call in hanging:
-        assert not call.__exit__(TooSlow, slow, None)
+        await call.__aexit__(TooSlow, slow, None)
 
     assert watched.changes == [OPEN, PROBING, CLOSED]
 
