@@ -5,11 +5,13 @@ once, whatever happens to the request: by `close`, or by `abandon` from the call
 limiter reserved is corrected where the hold ends.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from llmdeal_litellm.accounts.answers import Answered
 from llmdeal_litellm.accounts.callers import AccountsDown, Caller
 from llmdeal_litellm.catalog.model import Alias, Kind, Member, Tier
 from llmdeal_litellm.errors import (
@@ -19,6 +21,7 @@ from llmdeal_litellm.errors import (
     RateLimited,
     ServiceUnavailable,
 )
+from llmdeal_litellm.holding import RequestHold
 from llmdeal_litellm.ledger.ops import CloseHold, MarkDelivered, OpenHold, PaidRates, Reason, Refused
 from llmdeal_litellm.ledger.store import LedgerDown
 from llmdeal_litellm.policy import access, keys, rate_limit, tokens, usage
@@ -28,11 +31,12 @@ from llmdeal_litellm.policy.delivered import Delivered
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.lanes import cheapest_first
 from llmdeal_litellm.policy.preview import bands, expected_cost
-from llmdeal_litellm.policy.pricing import HoldTerms, Quote, quote_chat, quote_embeddings
+from llmdeal_litellm.policy.pricing import Quote, quote_chat, quote_embeddings
 from llmdeal_litellm.policy.rate_limit import Standing
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
 from llmdeal_litellm.refusals import refusal
-from llmdeal_litellm.services import Services
+from llmdeal_litellm.repeats import Repeatable
+from llmdeal_litellm.services import Services, StoreWait
 from llmdeal_litellm.serving import Serving
 from llmdeal_litellm.upstream.codecs.wire import ChatPlan, UpstreamCall
 from llmdeal_litellm.upstream.failures import UpstreamFailure
@@ -57,24 +61,27 @@ class Exchange:
         self.caller: Caller | None = None
         self.alias: Alias
         self.model = ""
-        self.terms: HoldTerms | None = None
+        self.hold: RequestHold | None = None
+        self.repeatable: Repeatable | None = None
         self.billed: Billed | None = None
         self.claim = NO_CLAIM
         self.rule: Rule | None = None
         self.standing: Standing | None = None
         self.serving: Serving[Any] | None = None
         self._tier: Tier
-        self._own_input = 0
         self._reserved = 0
+        self._streams = False
         self._closed = False
+        self._store = StoreWait()
 
-    def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
         """The caller behind the request's key. Raises InvalidApiKey, KeyFrozen or ServiceUnavailable."""
         raw_key = keys.bearer_key(headers)
         if raw_key is None:
             raise InvalidApiKey
         try:
-            caller = self.services.callers.find(keys.key_digest(self.services.key_pepper, raw_key))
+            async with self._store.wait():
+                caller = await self.services.callers.find(keys.key_digest(self.services.key_pepper, raw_key))
         except AccountsDown:
             raise ServiceUnavailable from None
         if caller is None:
@@ -110,7 +117,7 @@ class Exchange:
         Raises the refusals of these steps, in this order: 404, 403, 400, 503, 429, 402. `body_bytes`
         decides where tokens are counted and the request is translated.
         """
-        alias = self._access(request.model)
+        alias, self._streams = self._access(request.model), request.stream
         access.require_chat(alias, request.model)
         if request.images and not alias.vision:
             raise InvalidRequest(
@@ -138,6 +145,7 @@ class Exchange:
             output_limit=limit,
             caller_limit=caller_limit,
             expected=expected_cost(alias.rates, count.preview, caller_limit),
+            stream=request.stream,
         )
         await self._hold(quote, serving)
         return serving
@@ -172,8 +180,11 @@ class Exchange:
     async def _hold(self, quote: Quote, serving: Serving[Any]) -> None:
         """Reserve the tokens and open the hold, durably, before anything is sent.
 
-        Raises 429, 401, 403, 402 or 503, and then neither is left.
+        Raises AnsweredBefore, 409, 422, 429, 401, 403, 402 or 503, and then neither is left.
         """
+        if self.repeatable is not None:
+            async with self._store.wait():
+                await self.repeatable.look()
         caller, limiter = self.known_caller, self.services.limiter
         reserved = quote.input_bound + quote.output_limit
         taken = await limiter.take_tokens(caller.key_id, self._tier, reserved)
@@ -198,11 +209,13 @@ class Exchange:
             quote=quote,
             rate_version=self.catalog.version,
             paid=paid,
+            idempotency=None if self.repeatable is None else self.repeatable.named,
         )
         self._reserved = reserved
         try:
-            outcome = await self.services.ledger.open_hold(op)
-        except LedgerDown:
+            async with self._store.wait():
+                outcome = await self.services.ledger.open_hold(op)
+        except (LedgerDown, ServiceUnavailable):
             self._correct_tokens(0)
             raise ServiceUnavailable from None
         if isinstance(outcome, Refused):
@@ -210,7 +223,9 @@ class Exchange:
             if outcome.reason is Reason.OPEN_HOLDS:
                 self.services.metrics.limited.labels("open_holds").inc()
             raise refusal(outcome, self.alias)
-        self.terms, self._own_input, self.serving = outcome.terms, quote.own_input, serving
+        ledger, clock_s = self.services.ledger, self.services.monotonic_s
+        self.hold = RequestHold(ledger, self.request_id, outcome.terms, quote.own_input, clock_s)
+        self.serving = serving
         self.services.retries.note_request()
 
     def _correct_tokens(self, used: int) -> None:
@@ -220,10 +235,10 @@ class Exchange:
 
     @property
     def output_limit(self) -> int:
-        """The output limit that the hold pays for, cut to what the serving member can."""
-        if self.terms is None or self.serving is None:
+        """How long the answer may become: what can be paid for, cut to what the serving member can."""
+        if self.hold is None or self.serving is None:
             return 0
-        return min(self.terms.output_limit, self.serving.member.max_output_tokens)
+        return min(self.hold.terms.answer_limit, self.serving.member.max_output_tokens)
 
     def identity(self) -> Identity:
         """What the answer carries: our id, the name the caller may know, our clock."""
@@ -260,29 +275,35 @@ class Exchange:
         size = len(pending.visible) + len(pending.reasoning)
         self.delivered.counted(await self.services.off_loop(size, lambda: self.delivered.count(pending)))
 
-    async def overruns(self) -> bool:
-        """Whether an upstream that ignores its output limit must be stopped."""
-        if not self.delivered.may_overrun(self.output_limit):
+    async def must_end(self) -> bool:
+        """Whether the upstream is to be stopped: it ignores its output limit, or funds have ended."""
+        self._require_touch()
+        hold, delivered = self.known_hold, self.delivered
+        if hold.is_short(delivered):
+            await self.count_delivered()
+            if not await hold.cover(delivered.tokens()):
+                return True
+        if not delivered.may_overrun(self.output_limit):
             return False
         await self.count_delivered()
-        return self.delivered.overruns(self.output_limit)
+        return delivered.overruns(self.output_limit)
 
     async def bill(self, claim: Claim) -> Billed:
         """Tokens to bill for an answer that ended by itself."""
+        self._require_touch()
         await self.count_delivered()
-        terms = self._held()
-        return usage.bill_answer(
-            claim,
-            input_part=terms.input_part,
-            output_limit=terms.output_limit,
-            own_input=self._own_input,
-            own_visible=self.delivered.visible,
-            own_reasoning=self.delivered.reasoning,
-        )
+        return await self.known_hold.bill(claim, self.delivered)
 
     def bill_vectors(self, claim: Claim) -> Billed:
         """Tokens to bill for vectors."""
-        return usage.bill_embeddings(claim, input_part=self._held().input_part, own_input=self._own_input)
+        self._require_touch()
+        return self.known_hold.bill_vectors(claim)
+
+    def _require_touch(self) -> None:
+        """Give no answer whose hold others may have ended: a plain one not at all, a stream no further."""
+        if not self.services.ledger.in_touch:
+            self.delivered = self.delivered if self._streams else Delivered(self.services.count)
+            raise ServiceUnavailable
 
     def rule_for(self, answer_finish: str, claim: Claim, *, stop_given: bool) -> Rule:
         """COMPLETED, or EMPTY_ANSWER for an answer with nothing in it."""
@@ -301,16 +322,34 @@ class Exchange:
 
     def close(self, rule: Rule, billed: Billed | None, claim: Claim = NO_CLAIM) -> None:
         """End the hold once; later calls do nothing. Does not wait: the services run it to its end."""
-        if self.terms is None or self._closed:
+        if self.hold is None or self._closed:
             return
         self._closed = True
         self.services.settle(self.services.ledger.close_hold(self._end(rule, billed, claim)))
 
-    async def close_empty(self, billed: Billed, claim: Claim) -> Billed:
-        """End the hold of an empty answer. The ledger decides whether it is given back, so this waits."""
+    async def close_answered(self, billed: Billed, claim: Claim, answer: Answered) -> None:
+        """End the hold of a whole answer, whose last bytes these are.
+
+        One that a repetition may ask for is kept with the charge. That is waited for a while, so that whoever
+        has the answer finds it again.
+        """
+        if self.repeatable is None:
+            self.close(Rule.COMPLETED, billed, claim)
+            return
         self._closed = True
-        end = self.services.ledger.close_hold(self._end(Rule.EMPTY_ANSWER, billed, claim))
-        closed = await self.services.settled(end)
+        end = self._end(Rule.COMPLETED, billed, claim, self.repeatable.sealed(answer))
+        with contextlib.suppress(ServiceUnavailable):
+            await self.services.settled(self.services.ledger.close_hold(end))
+
+    async def close_empty(self, billed: Billed, claim: Claim, answer: Answered) -> Billed:
+        """End the hold of an empty answer. The ledger decides whether it is given back, so this waits.
+
+        `answer` is what is kept of it when it is charged.
+        """
+        self._closed = True
+        kept = None if self.repeatable is None else self.repeatable.sealed(answer)
+        end = self._end(Rule.EMPTY_ANSWER, billed, claim, kept)
+        closed = await self.services.settled(self.services.ledger.close_hold(end))
         self.rule = closed.rule
         if closed.rule is not Rule.EMPTY_ANSWER:
             return billed
@@ -320,30 +359,21 @@ class Exchange:
         self.billed = Billed(0, 0)
         return self.billed
 
-    def _end(self, rule: Rule, billed: Billed | None, claim: Claim) -> CloseHold:
+    def _end(self, rule: Rule, billed: Billed | None, claim: Claim, answer: str | None = None) -> CloseHold:
         self._correct_tokens(billed.input + billed.output if billed is not None else 0)
         self.rule, self.billed, self.claim = rule, billed, claim
         served_by = self.serving.member.deployment.id if self.serving is not None else None
-        return CloseHold(self.request_id, rule, billed, claim, served_by)
+        return CloseHold(self.request_id, rule, billed, claim, served_by, answer=answer)
 
     def close_partial(self, rule: Rule) -> None:
         """End the hold of an answer that was cut: input and what was delivered, by our own counts."""
-        if self.terms is None or self._closed:
-            return
-        self.close(
-            rule,
-            usage.bill_partial(
-                input_part=self.terms.input_part,
-                output_limit=self.terms.output_limit,
-                own_input=self._own_input,
-                own_output=self.delivered.tokens(),
-            ),
-        )
+        if self.hold is not None and not self._closed:
+            self.close(rule, self.hold.bill_partial(self.delivered))
 
     def abandon(self) -> None:
         """The backstop: end the hold of a request that left every other way. Before dispatch nothing is owed;
         after it the input and what was produced are."""
-        if self.terms is None and self._reserved:
+        if self.hold is None and self._reserved:
             self._correct_tokens(0)
         if self.dispatched:
             self.close_partial(Rule.CALLER_LEFT)
@@ -358,10 +388,12 @@ class Exchange:
         else:
             self.close(Rule.FAILED_BEFORE_OUTPUT, None)
 
-    def _held(self) -> HoldTerms:
-        if self.terms is None:
+    @property
+    def known_hold(self) -> RequestHold:
+        """What is held for the request, once something is."""
+        if self.hold is None:
             raise RuntimeError("nothing is billed before a hold")
-        return self.terms
+        return self.hold
 
 
 def _overhead(members: Sequence[Member]) -> int:

@@ -6,7 +6,6 @@ import fcntl
 import logging
 import os
 import secrets
-import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,20 +13,26 @@ from typing import IO
 
 import tiktoken
 
-from llmdeal_litellm.accounts.admin import Admin, WrongPepper
-from llmdeal_litellm.accounts.callers import SqliteCallers
-from llmdeal_litellm.buckets import LocalLimiter
+from llmdeal_litellm.accounts.answers import KeptAnswers
+from llmdeal_litellm.accounts.callers import Callers
+from llmdeal_litellm.accounts.secrets import Secret, WrongSecret, check_secret
+from llmdeal_litellm.buckets import Limiter, LocalLimiter
 from llmdeal_litellm.catalog.model import Catalog, Deployment
+from llmdeal_litellm.fleet import Fleet
 from llmdeal_litellm.health import DeploymentHealth, Health, Retries
 from llmdeal_litellm.health_report import Reporter, report_path, write_report
-from llmdeal_litellm.ledger.database import StoreBusy, connect, migrate
-from llmdeal_litellm.ledger.writer import SqliteLedger
+from llmdeal_litellm.ledger.database import StoreFailed
+from llmdeal_litellm.ledger.rows import US_PER_S, Lease
+from llmdeal_litellm.ledger.stores import SqliteStore
+from llmdeal_litellm.ledger.writer import GroupLedger
 from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.messages import Message, TextPart
 from llmdeal_litellm.policy.rates import RatesTable
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.settings import Settings
+from llmdeal_litellm.shared_buckets import RedisLimiter
+from llmdeal_litellm.shared_health import SharedHealth
 from llmdeal_litellm.upstream.calls import Upstreams
 from llmdeal_litellm.upstream.codecs.litellm import UnknownProvider, default_api_base, parameter_maps
 from llmdeal_litellm.upstream.codecs.table import NATIVE_ADDRESSES, address_problem, codecs
@@ -37,6 +42,10 @@ from llmdeal_litellm.upstream.transport import Transport
 log = logging.getLogger("llmdeal.health")
 
 SETTLE_PATIENCE_S = 10.0
+SPOOL_FOLDER = "spool"
+BELIEVED_S = 1.0
+"""How long a key of a shared store is believed to be valid without asking again."""
+FOR_EVER = float("inf")
 
 
 class CannotStart(Exception):
@@ -46,36 +55,41 @@ class CannotStart(Exception):
 class Gateway:
     """One running gateway: its services, and what has to be stopped with them."""
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, workers: int = 1) -> None:
+        """`workers` is how many processes are started together, as far as is known."""
         self._settings = settings
         self._lock = _exclusive(settings)
+        self._worker_id = worker_id()
         self._transport = Transport()
-        self._callers = SqliteCallers(settings.database_path)
-        self._ledger = SqliteLedger(
-            settings.database_path,
-            lease_owner=f"{os.uname().nodename}:{os.getpid()}",
+        self._metrics = metrics = Metrics()
+        self._reader = settings.store.reader()
+        believed_s = BELIEVED_S if settings.store.is_shared else FOR_EVER
+        self._callers = Callers(self._reader, time.monotonic, believed_s)
+        self._database = settings.store.open_ledger(alone=settings.redis_url is None)
+        self._ledger = GroupLedger(
+            self._database,
+            lease=Lease(self._worker_id, int(catalog.leasing.lease_s * US_PER_S)),
+            spool_folder=settings.data_dir / SPOOL_FOLDER,
+            metrics=metrics,
             on_foreign_write=self._callers.forget,
         )
         encoding = tiktoken.get_encoding("cl100k_base")
         catalog = with_addresses(catalog)
         spoken = codecs(_parameter_maps(catalog))
-        metrics, self._reporter = Metrics(), Reporter()
-        self._reporting: asyncio.Task[None] | None = None
+        self._reporter = Reporter()
+        self._report_path = report_path(settings.data_dir, self._worker_id)
+        self._running: list[asyncio.Task[None]] = []
+        self._fleet = _fleet(settings, self._worker_id, metrics, workers)
+        limiter, health = self._shared_or_own(catalog)
         self.services = Services(
             catalog=catalog,
             rates_table=RatesTable(catalog),
             ledger=self._ledger,
             callers=self._callers,
+            answers=KeptAnswers(self._reader, settings.encryption_key),
             upstreams=Upstreams(self._transport, spoken, catalog.deadlines),
-            limiter=LocalLimiter(time.monotonic_ns),
-            health=Health(
-                catalog.breaking,
-                (deployment.id for deployment in catalog.deployments()),
-                monotonic_s=time.monotonic,
-                now_s=time.time,
-                on_change=self._tell,
-                metrics=metrics,
-            ),
+            limiter=limiter,
+            health=health,
             retries=Retries(catalog.retrying, time.monotonic),
             metrics=metrics,
             count=lambda text: len(encoding.encode_ordinary(text)),
@@ -86,24 +100,52 @@ class Gateway:
             new_request_id=new_request_id,
         )
 
+    def _shared_or_own(self, catalog: Catalog) -> tuple[Limiter, Health]:
+        """Limits and breakers of the whole fleet, or of this process."""
+        deployments = [deployment.id for deployment in catalog.deployments()]
+        if self._fleet is None:
+            return LocalLimiter(time.monotonic_ns), Health(
+                catalog.breaking,
+                deployments,
+                monotonic_s=time.monotonic,
+                now_s=time.time,
+                on_change=self._tell,
+                metrics=self._metrics,
+            )
+        self._fleet.when_callers_change(self._callers.forget)
+        return RedisLimiter(self._fleet, time.monotonic_ns), SharedHealth(
+            catalog.breaking,
+            deployments,
+            fleet=self._fleet,
+            monotonic_s=time.monotonic,
+            now_s=time.time,
+            on_change=self._tell,
+            metrics=self._metrics,
+        )
+
     def start(self) -> int:
         """Open the store and end the holds that a dead process left; returns how many. Raises CannotStart."""
-        path = self._settings.database_path
+        store = self._settings.store
         try:
+            if not store.is_shared:
+                self._database.migrate()
+            self._database.check_schema()
+            check_secret(self._database, Secret.KEY_PEPPER, self._settings.key_pepper)
+            check_secret(self._database, Secret.ENCRYPTION_KEY, self._settings.encryption_key)
             ended = self._ledger.start(asyncio.get_running_loop())
-            connection = connect(path)
-            try:
-                Admin(connection, self._settings.key_pepper)
-            finally:
-                connection.close()
-        except WrongPepper as wrong:
+        except WrongSecret as wrong:
             raise CannotStart(str(wrong)) from None
-        except (sqlite3.Error, StoreBusy) as failed:
-            raise CannotStart(f"the database {path} cannot be used: {failed}") from None
+        except StoreFailed as failed:
+            raise CannotStart(f"the database {store} cannot be used: {failed}") from None
         self._warm_up()
-        self._reporting = asyncio.create_task(self._report())
-        self.services.ready = True
+        self._running = [asyncio.create_task(self._report()), asyncio.create_task(self._join())]
         return ended
+
+    async def _join(self) -> None:
+        """Ready once the others are known, or Redis is known to be away."""
+        if self._fleet is not None:
+            await self._fleet.start()
+        self.services.ready = True
 
     def _tell(self, changed: DeploymentHealth) -> None:
         why = changed.why or "well again"
@@ -112,10 +154,10 @@ class Gateway:
 
     async def _report(self) -> None:
         """Keep the health report fresh. One that cannot be written grows old, which its reader sees."""
-        path = report_path(self._settings.database_path)
         while True:
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(write_report, path, time.time(), self.services.health.states())
+                states = self.services.health.states()
+                await asyncio.to_thread(write_report, self._report_path, time.time(), states)
             await self._reporter.wait()
 
     def _warm_up(self) -> None:
@@ -135,14 +177,18 @@ class Gateway:
     async def stop(self) -> int:
         """Settle, write, close everything. Returns how many settlements could not be written."""
         self.services.ready = False
-        if self._reporting is not None:
-            self._reporting.cancel()
-        report_path(self._settings.database_path).unlink(missing_ok=True)
-        await self.services.drain(SETTLE_PATIENCE_S)
+        for task in self._running:
+            task.cancel()
+        self._report_path.unlink(missing_ok=True)
+        if self._ledger.healthy:
+            await self.services.drain(SETTLE_PATIENCE_S)
         left = await self._ledger.stop(SETTLE_PATIENCE_S)
-        self._callers.close()
+        if self._fleet is not None:
+            await self._fleet.close()
+        self._reader.close()
         await self._transport.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
         return left
 
 
@@ -152,11 +198,18 @@ def new_request_id() -> str:
     return f"req_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
 
 
-def prepare_store(settings: Settings) -> sqlite3.Connection:
-    """A migrated connection for an operator's action. Raises sqlite3.Error or StoreBusy."""
-    connection = connect(settings.database_path)
-    migrate(connection)
-    return connection
+def _fleet(settings: Settings, worker: str, metrics: Metrics, workers: int) -> Fleet | None:
+    if settings.redis_url is None:
+        return None
+    try:
+        return Fleet(settings.redis_url, worker, metrics, size=workers)
+    except ValueError as wrong:
+        raise CannotStart(f"LLMDEAL_REDIS_URL is {wrong}; set redis://HOST:PORT/NUMBER") from None
+
+
+def worker_id() -> str:
+    """A name for this process that no other one has, ever: machine, process number, chance."""
+    return f"{os.uname().nodename}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
 def with_addresses(catalog: Catalog) -> Catalog:
@@ -181,16 +234,19 @@ def _parameter_maps(catalog: Catalog) -> Mapping[str, ParameterMap]:
         raise CannotStart(str(unknown)) from None
 
 
-def _exclusive(settings: Settings) -> IO[str]:
-    """A lock beside the database: two gateways on one SQLite file would each believe they own its holds."""
-    path = settings.database_path.with_name(settings.database_path.name + ".lock")
+def _exclusive(settings: Settings) -> IO[str] | None:
+    """A lock beside a database file: two gateways on one would each believe they own its holds."""
+    if not isinstance(settings.store, SqliteStore):
+        return None
+    file = settings.store.path
+    path = file.with_name(file.name + ".lock")
     try:
         lock = path.open("w")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise CannotStart(
-            f"another gateway is using {settings.database_path}; "
-            "stop it, or set LLMDEAL_DATABASE_URL to another file"
+            f"another gateway is using {file}; stop it, or set LLMDEAL_DATABASE_URL to another file, or for "
+            "several gateways on the same accounts to postgresql://…, and LLMDEAL_REDIS_URL"
         ) from None
     except OSError as error:
         raise CannotStart(f"cannot lock {path}: {error.strerror}") from None

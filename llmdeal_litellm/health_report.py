@@ -1,4 +1,4 @@
-"""The health of the deployments as a file beside the database, where the operator's command reads it.
+"""The health of the deployments as a file of each process, where the operator's command reads it.
 
 Written whole and put in place at once, a moment after a change and every few seconds, so that its age tells
 whether the gateway still runs.
@@ -14,6 +14,8 @@ from pathlib import Path
 from llmdeal_litellm.health import DeploymentHealth
 from llmdeal_litellm.policy.breaker import State
 
+SUFFIX = ".health.json"
+FORGOTTEN_S = 3600.0
 EVERY_S = 2.0
 """How often it is written at least; a reader takes one of more than three times that age for an old one."""
 
@@ -30,9 +32,9 @@ class HealthReport:
         return now_s - self.written_s > 3 * EVERY_S
 
 
-def report_path(database: Path) -> Path:
-    """Where the report of the gateway on this database lies."""
-    return database.with_name(database.name + ".health.json")
+def report_path(folder: Path, worker: str) -> Path:
+    """Where a process writes its report."""
+    return folder / f"{worker}{SUFFIX}"
 
 
 def write_report(path: Path, now_s: float, deployments: Sequence[DeploymentHealth]) -> None:
@@ -46,8 +48,27 @@ def write_report(path: Path, now_s: float, deployments: Sequence[DeploymentHealt
     os.replace(beside, path)
 
 
-def read_report(path: Path) -> HealthReport | None:
-    """The report, or None when there is none that can be read."""
+def read_reports(folder: Path, now_s: float) -> HealthReport | None:
+    """The reports of the processes of this machine that run, as one: of each deployment the worst that any of
+    them says. None when there is none. What dead processes left is removed."""
+    found: list[HealthReport] = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        report = _read(path)
+        if report is not None and not report.is_old(now_s):
+            found.append(report)
+        elif report is None or report.is_old(now_s - FORGOTTEN_S):
+            path.unlink(missing_ok=True)
+    if not found:
+        return None
+    worst: dict[str, DeploymentHealth] = {}
+    for said in (said for report in found for said in report.deployments):
+        known = worst.setdefault(said.deployment, said)
+        if known.state is State.CLOSED and said.state is not State.CLOSED:
+            worst[said.deployment] = said
+    return HealthReport(max(report.written_s for report in found), tuple(worst.values()))
+
+
+def _read(path: Path) -> HealthReport | None:
     try:
         found = json.loads(path.read_text())
         rows = [

@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from llmdeal_litellm.accounts.answers import KeptAnswers
 from llmdeal_litellm.accounts.callers import Callers
 from llmdeal_litellm.buckets import Limiter
 from llmdeal_litellm.catalog.model import Catalog
@@ -23,6 +26,9 @@ T = TypeVar("T")
 log = logging.getLogger("llmdeal.gateway")
 
 SETTLED_WITHIN_S = 2.0
+STORE_WAIT_S = 1.75
+"""How long a request waits for the store until it is admitted, all waits together: whoever is refused has his
+503 within two seconds."""
 OFF_LOOP_SIZE = 16_384
 """Work on more than this many characters or numbers runs in a thread, so that other callers do not wait."""
 
@@ -36,6 +42,7 @@ class Services:
     rates_table: RatesTable
     ledger: Ledger
     callers: Callers
+    answers: KeptAnswers
     upstreams: Upstreams
     limiter: Limiter
     health: Health
@@ -90,3 +97,22 @@ class Services:
         if self.settling:
             await asyncio.wait(set(self.settling), timeout=patience_s)
         return len(self.settling)
+
+
+class StoreWait:
+    """How long one request still waits for the store."""
+
+    def __init__(self) -> None:
+        self._left_s = STORE_WAIT_S
+
+    @asynccontextmanager
+    async def wait(self) -> AsyncIterator[None]:
+        """Around something that waits for the store. Raises ServiceUnavailable when it takes too long."""
+        begun_s = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left_s):
+                yield
+        except TimeoutError:
+            raise ServiceUnavailable from None
+        finally:
+            self._left_s -= time.monotonic() - begun_s

@@ -1,7 +1,11 @@
 """The process's environment, read once and frozen.
 
 LLMDEAL_CONFIG          the config file of the command line; default config.yaml
-LLMDEAL_DATABASE_URL    where accounts and money live; default sqlite:///data/llmdeal.db
+LLMDEAL_DATABASE_URL    where accounts and money live; default sqlite:///data/llmdeal.db; several workers or
+                        machines need postgresql://…
+LLMDEAL_REDIS_URL       limits and breakers that several workers or machines share, redis://…
+LLMDEAL_DATA_DIR        this machine's files: secrets, settlements that wait for the database; default: the
+                        folder of the SQLite file, or data
 LLMDEAL_KEY_PEPPER      secret under which keys are stored, 64 hex digits; default: a file beside the database
 LLMDEAL_ENCRYPTION_KEY  secret that encrypts customers' upstream keys, 64 hex digits; default: likewise
 LLMDEAL_DEMO            1: deployments without their provider key are served by the simulator
@@ -17,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmdeal_litellm.ledger.stores import PostgresStore, SqliteStore, Store
+
 SECRET_BYTES = 32
 PEPPER_FILE = "llmdeal.pepper"
 ENCRYPTION_FILE = "llmdeal.encryption-key"
@@ -31,13 +37,15 @@ class Settings:
     """What the environment says."""
 
     config_path: Path
-    database_path: Path
+    store: Store
+    redis_url: str | None
+    data_dir: Path
     key_pepper: bytes
     encryption_key: bytes
     demo: bool
 
     def __repr__(self) -> str:
-        return f"Settings(config={self.config_path}, database={self.database_path}, demo={self.demo})"
+        return f"Settings(config={self.config_path}, store={self.store}, demo={self.demo})"
 
 
 def read_settings(environ: Mapping[str, str], *, served_config: Path | None = None) -> Settings:
@@ -50,20 +58,22 @@ def read_settings(environ: Mapping[str, str], *, served_config: Path | None = No
     if not environ.get("LLMDEAL_DATABASE_URL") and not config.exists():
         # Otherwise a command run in the wrong folder would quietly start a new, empty store there.
         raise BadSettings(f"there is no {config}; run in its folder, or point LLMDEAL_CONFIG at it")
-    database = _database_path(
-        environ.get("LLMDEAL_DATABASE_URL") or "sqlite:///data/llmdeal.db", config.parent
-    )
+    store = _store(environ.get("LLMDEAL_DATABASE_URL") or "sqlite:///data/llmdeal.db", config.parent)
+    folder = _data_dir(environ.get("LLMDEAL_DATA_DIR"), store, config.parent)
     try:
-        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in {folder, store.path.parent if isinstance(store, SqliteStore) else folder}:
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Settings(
             config_path=config,
-            database_path=database,
-            key_pepper=_secret(environ, "LLMDEAL_KEY_PEPPER", database.parent / PEPPER_FILE),
-            encryption_key=_secret(environ, "LLMDEAL_ENCRYPTION_KEY", database.parent / ENCRYPTION_FILE),
+            store=store,
+            redis_url=_redis_url(environ.get("LLMDEAL_REDIS_URL")),
+            data_dir=folder,
+            key_pepper=_secret(environ, "LLMDEAL_KEY_PEPPER", folder / PEPPER_FILE),
+            encryption_key=_secret(environ, "LLMDEAL_ENCRYPTION_KEY", folder / ENCRYPTION_FILE),
             demo=environ.get("LLMDEAL_DEMO", "") == "1",
         )
     except OSError as error:
-        raise BadSettings(f"cannot use the folder {database.parent}: {error.strerror}") from None
+        raise BadSettings(f"cannot use the folder {folder}: {error.strerror}") from None
 
 
 def _config_path(environ: Mapping[str, str], served: Path | None) -> Path:
@@ -77,13 +87,28 @@ def _config_path(environ: Mapping[str, str], served: Path | None) -> Path:
     return served.absolute()
 
 
-def _database_path(url: str, folder: Path) -> Path:
+def _store(url: str, folder: Path) -> Store:
     scheme, found, rest = url.partition("://")
+    if found and scheme in ("postgresql", "postgres") and rest:
+        return PostgresStore(url)
     if not found or scheme != "sqlite" or not rest.startswith("/") or rest == "/":
         raise BadSettings(
-            f"LLMDEAL_DATABASE_URL has scheme '{scheme}'; set sqlite:///FILE (or sqlite:////ABSOLUTE/FILE)"
+            f"LLMDEAL_DATABASE_URL has scheme '{scheme}'; set sqlite:///FILE (or sqlite:////ABSOLUTE/FILE), "
+            "or postgresql://USER:PASSWORD@HOST/DATABASE"
         )
-    return folder / rest[1:]
+    return SqliteStore(folder / rest[1:])
+
+
+def _data_dir(said: str | None, store: Store, folder: Path) -> Path:
+    if said:
+        return folder / said
+    return store.path.parent if isinstance(store, SqliteStore) else folder / "data"
+
+
+def _redis_url(url: str | None) -> str | None:
+    if url and not url.startswith(("redis://", "rediss://", "unix://")):
+        raise BadSettings("LLMDEAL_REDIS_URL must be redis://HOST:PORT/NUMBER (or rediss://, unix://)")
+    return url or None
 
 
 def _secret(environ: Mapping[str, str], name: str, file: Path) -> bytes:

@@ -13,11 +13,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "llmdeal_litellm"
 
 LAYERS = (
-    ("errors", "money", "limits", "metrics"),
-    ("catalog",),
+    ("errors", "money", "limits", "metrics", "redis_link"),
+    ("catalog", "fleet"),
     ("policy", "ledger"),
-    ("accounts", "buckets", "health", "health_report", "upstream", "settings"),
-    ("exchange", "services", "serving", "refusals", "request_log"),
+    ("accounts", "buckets", "health", "health_report", "shared_breakers", "upstream", "settings"),
+    ("shared_buckets", "shared_health"),
+    ("holding",),
+    ("exchange", "repeats", "services", "serving", "refusals", "request_log"),
     ("gateway",),
     ("seams", "web", "cli"),
 )
@@ -32,6 +34,8 @@ SIDEWAYS = frozenset(
         ("exchange", "services"),
         ("exchange", "serving"),
         ("exchange", "refusals"),
+        ("exchange", "repeats"),
+        ("repeats", "services"),
         ("errors", "limits"),
     }
 )

@@ -158,6 +158,13 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True)
+class Leasing:
+    """How long a hold stays with a process that is not heard of any more, seconds."""
+
+    lease_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Breaking:
     """When a deployment is left alone: `failures` among its last `calls` within `window_s`, for `open_s`; and
     after a 429 for as long as it asks, at most `cool_max_s`."""
@@ -194,6 +201,7 @@ class Catalog:
     default_output_tokens: int
     created: int
     deadlines: Deadlines = field(default_factory=Deadlines)
+    leasing: Leasing = field(default_factory=Leasing)
     breaking: Breaking = field(default_factory=Breaking)
     retrying: Retrying = field(default_factory=Retrying)
     version: str = ""

@@ -118,6 +118,12 @@ class DeadlinesSection(Section):
     keepalive_s: Seconds = 15.0
 
 
+class HoldsSection(Section):
+    """`lease_s`: how long what a request holds stays with a process that is not heard of any more."""
+
+    lease_s: Seconds = 60.0
+
+
 class BreakerSection(Section):
     """`failures` among a deployment's last `calls` within `window_s` leave it alone for `open_s`, a 429 for
     as long as it asks, at most `cool_max_s`."""
@@ -145,6 +151,7 @@ class LlmdealSection(Section):
     default_output_tokens: Tokens = 16_384
     created: Annotated[int, Field(strict=True, ge=0, le=CREATED_MAX)] = 1_747_353_600
     deadlines: DeadlinesSection = DeadlinesSection()
+    holds: HoldsSection = HoldsSection()
     breaker: BreakerSection = BreakerSection()
     retries: RetriesSection = RetriesSection()
     tiers: dict[str, TierSection] = Field(min_length=1)

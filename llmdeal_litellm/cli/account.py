@@ -9,7 +9,8 @@ from llmdeal_litellm.accounts.admin import Admin
 from llmdeal_litellm.catalog.model import Wallet
 from llmdeal_litellm.cli.commands import WORDS, OperatorGroup
 from llmdeal_litellm.cli.rendering import account_view, print_json, print_one, print_table
-from llmdeal_litellm.cli.store import now_us, open_admin, settings
+from llmdeal_litellm.cli.statement import statement
+from llmdeal_litellm.cli.store import announced_admin, now_us, open_admin, settings
 from llmdeal_litellm.cli.tiers import check_tier
 from llmdeal_litellm.money import NotAnAmount, parse_usd, usd_text
 
@@ -47,6 +48,9 @@ def account() -> None:
     Example:
       llmdeal account create --name Ada --tier pro
     """
+
+
+account.add_command(statement)
 
 
 @account.command()
@@ -132,10 +136,10 @@ def dispute(account_id: str, usd: str, wallet: str, note: str | None, as_json: b
       llmdeal account dispute acct_0123456789abcdef 25 --note "chargeback 7"
     """
     amount = amount_above_0(usd)
-    with open_admin() as admin:
+    with announced_admin() as admin:
         admin.dispute(account_id, Wallet(wallet), amount, note=note or "", now_us=now_us())
-        moved = {"wallet": wallet, "disputed_usd": usd_text(amount)}
-        print_one({**account_view(admin.account(account_id)), **moved}, as_json=as_json)
+        view = account_view(admin.account(account_id))
+    print_one({**view, "wallet": wallet, "disputed_usd": usd_text(amount)}, as_json=as_json)
 
 
 @account.command("tier")
@@ -150,9 +154,10 @@ def set_tier(account_id: str, tier: str, as_json: bool) -> None:
     """
     said = settings()
     check_tier(tier, said.config_path)
-    with open_admin(said) as admin:
+    with announced_admin(said) as admin:
         admin.set_tier(account_id, tier)
-        print_one(account_view(admin.account(account_id)), as_json=as_json)
+        view = account_view(admin.account(account_id))
+    print_one(view, as_json=as_json)
 
 
 @account.command()
@@ -202,6 +207,7 @@ def amount_above_0(usd: str) -> int:
 
 
 def _change(account_id: str, change: Callable[[Admin], None], as_json: bool) -> None:
-    with open_admin() as admin:
+    with announced_admin() as admin:
         change(admin)
-        print_one(account_view(admin.account(account_id)), as_json=as_json)
+        view = account_view(admin.account(account_id))
+    print_one(view, as_json=as_json)

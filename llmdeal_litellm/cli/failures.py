@@ -1,17 +1,24 @@
 """What an operator reads when a command cannot be done: a sentence and an exit code for each named error."""
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from llmdeal_litellm.accounts.admin import NoSuchAccount, NoSuchKey, WrongPepper
+from llmdeal_litellm.accounts.admin import NoSuchAccount, NoSuchKey
+from llmdeal_litellm.accounts.secrets import WrongSecret
 from llmdeal_litellm.catalog.positions import ConfigError
 from llmdeal_litellm.cli.commands import EXIT_REFUSED, EXIT_STORE
 from llmdeal_litellm.cli.tiers import UnknownTier
-from llmdeal_litellm.ledger.database import StoreBusy
+from llmdeal_litellm.ledger.database import (
+    CommitUnknown,
+    SchemaTooNew,
+    SchemaTooOld,
+    StatementRefused,
+    StoreBusy,
+    StoreFailed,
+)
 from llmdeal_litellm.money import NotAnAmount
 from llmdeal_litellm.settings import BadSettings
 
@@ -38,13 +45,21 @@ _KNOWN: tuple[tuple[type[Exception], int, Callable[[Any], str]], ...] = (
     (ConfigError, EXIT_REFUSED, str),
     (NotAnAmount, EXIT_REFUSED, str),
     (UnknownTier, EXIT_REFUSED, str),
-    (WrongPepper, EXIT_REFUSED, str),
+    (WrongSecret, EXIT_REFUSED, str),
     (StoreBusy, EXIT_STORE, str),
     (
-        sqlite3.Error,
+        CommitUnknown,
         EXIT_STORE,
-        lambda error: f"the database cannot be used: {error}; check the file that LLMDEAL_DATABASE_URL names",
+        lambda error: f"the connection was lost while it was saved: {error}; look whether it was done",
     ),
+    (SchemaTooOld, EXIT_STORE, lambda error: f"the database cannot be used: {error}"),
+    (SchemaTooNew, EXIT_STORE, lambda error: f"the database cannot be used: {error}"),
+    (
+        StoreFailed,
+        EXIT_STORE,
+        lambda error: f"the database cannot be used: {error}; check what LLMDEAL_DATABASE_URL names",
+    ),
+    (StatementRefused, EXIT_STORE, lambda error: f"the database refused it: {error}"),
     (
         OSError,
         EXIT_STORE,

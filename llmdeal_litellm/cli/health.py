@@ -5,10 +5,11 @@ import time
 import click
 
 from llmdeal_litellm.cli.commands import EXIT_FOUND_PROBLEMS, OperatorCommand
-from llmdeal_litellm.cli.rendering import US_PER_S, View, print_json, print_table, time_text
+from llmdeal_litellm.cli.rendering import View, print_json, print_table, time_text
 from llmdeal_litellm.cli.store import settings
 from llmdeal_litellm.health import DeploymentHealth
-from llmdeal_litellm.health_report import read_report, report_path
+from llmdeal_litellm.health_report import read_reports
+from llmdeal_litellm.ledger.rows import US_PER_S
 from llmdeal_litellm.policy.breaker import State
 
 COLUMNS = ("deployment", "state", "since", "why")
@@ -21,18 +22,18 @@ def health(context: click.Context, as_json: bool) -> None:
 
     closed: it is called. open: it failed repeatedly and is left alone. probing: one request tries it.
     cooling: it answered 429 and asked for a pause. The exit code is 1 when a deployment is not closed, or
-    when no gateway runs on this database.
+    when no gateway runs here.
 
     \b
     Example:
       llmdeal health
     """
-    report = read_report(report_path(settings().database_path))
-    if report is None or report.is_old(time.time()):
+    report = read_reports(settings().data_dir, time.time())
+    if report is None:
         if as_json:
             print_json({"running": False, "deployments": []})
         else:
-            click.echo("No gateway runs on this database.")
+            click.echo("No gateway runs here.")
         context.exit(EXIT_FOUND_PROBLEMS)
     views = [_view(deployment) for deployment in report.deployments]
     if as_json:

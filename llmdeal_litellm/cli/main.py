@@ -13,8 +13,9 @@ from llmdeal_litellm.cli.rendering import print_json
 
 HELP = """Keep the accounts, keys and money of the gateway.
 
-The database is the one that LLMDEAL_DATABASE_URL names, made on first use; tiers are those of the file
-that LLMDEAL_CONFIG names (config.yaml). Commands can be used while the gateway runs. Amounts are USD.
+The database is the one that LLMDEAL_DATABASE_URL names; a file is made on first use, a PostgreSQL server
+needs llmdeal migrate once. Tiers are those of the file that LLMDEAL_CONFIG names (config.yaml). Commands
+can be used while the gateway runs. Amounts are USD.
 
 \b
 Example:
@@ -30,6 +31,7 @@ llmdeal = LazyGroup(
         "key": "llmdeal_litellm.cli.key:key",
         "usage": "llmdeal_litellm.cli.usage:usage",
         "ledger": "llmdeal_litellm.cli.ledger:ledger",
+        "migrate": "llmdeal_litellm.cli.migrate:migrate",
         "health": "llmdeal_litellm.cli.health:health",
         "config": "llmdeal_litellm.cli.config:config",
     },

@@ -5,17 +5,19 @@ that end in `_usd`.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
 
 from llmdeal_litellm.accounts.admin import Account, Key, Usage
+from llmdeal_litellm.ledger.rows import US_PER_DAY, US_PER_S, month_of
 from llmdeal_litellm.money import usd_text
 
-US_PER_S = 1_000_000
-
 View = Mapping[str, object]
+
+COUNTS = ("_usd", "_tokens")
+"""How the names of columns end that are read from the right, also where a line has no value."""
 
 
 def account_view(account: Account) -> View:
@@ -37,17 +39,26 @@ def account_view(account: Account) -> View:
     }
 
 
-def key_view(key: Key) -> View:
-    """A key without its secret. `cap_usd` null: no cap."""
+def key_view(key: Key, now_us: int) -> View:
+    """A key without its secret. A cap of null: none. The day and the month are those of `now_us`, in UTC."""
+    is_today, is_this_month = key.day == now_us // US_PER_DAY, key.month == month_of(now_us)
     return {
         "key_id": key.id,
         "account_id": key.account_id,
         "revoked": key.revoked,
-        "cap_usd": None if key.cap is None else usd_text(key.cap),
+        "cap_usd": _cap(key.caps.total),
         "spent_usd": usd_text(key.spent),
         "held_usd": usd_text(key.held),
+        "day_cap_usd": _cap(key.caps.day),
+        "day_spent_usd": usd_text(key.day_spent if is_today else 0),
+        "month_cap_usd": _cap(key.caps.month),
+        "month_spent_usd": usd_text(key.month_spent if is_this_month else 0),
         "created_at": time_text(key.created_at_us),
     }
+
+
+def _cap(cap: int | None) -> str | None:
+    return None if cap is None else usd_text(cap)
 
 
 def usage_view(usage: Usage) -> View:
@@ -83,28 +94,45 @@ def print_one(view: View, *, as_json: bool) -> None:
 
 
 def print_table(views: Sequence[View], columns: Sequence[str], *, empty: str) -> None:
-    """Many things: a line for each, counts to the right, amounts by their decimal point."""
+    """Many things: a line for each, or `empty` when there are none."""
     if not views:
         click.echo(empty)
         return
-    shown = [_column(name, [view[name] for view in views]) for name in columns]
-    for cells in zip(*shown, strict=True):
-        click.echo("  ".join(cells).rstrip())
+    Table(columns).print(views)
 
 
-def _column(name: str, values: Sequence[object]) -> list[str]:
-    texts = [_shown(value) for value in values]
-    if name.endswith("_usd"):
-        texts = list(_by_point(texts))
-    right = name.endswith("_usd") or all(isinstance(v, int) and not isinstance(v, bool) for v in values)
-    width = max(len(text) for text in [_title(name), *texts])
-    return [text.rjust(width) if right else text.ljust(width) for text in [_title(name), *texts]]
+class Table:
+    """Lines of aligned columns that may be printed in pieces: counts to the right, amounts by their decimal
+    point. A column is as wide as what has stood in it so far, so that a long table need not be in memory."""
 
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._places = dict.fromkeys(columns, 0)
+        self._widths = {name: len(_title(name)) for name in columns}
+        self._began = False
 
-def _by_point(texts: Iterable[str]) -> Iterable[str]:
-    parts = [text.partition(".") for text in texts]
-    places = max(len(after) for _, _, after in parts)
-    return [before + (point or " ") + after.ljust(places) for before, point, after in parts]
+    def print(self, views: Sequence[View]) -> None:
+        """The next lines; the titles come before the first."""
+        click.echo("".join(f"{line}\n" for line in self._lines(views)), nl=False)
+
+    def _lines(self, views: Sequence[View]) -> Iterator[str]:
+        columns = [self._column(name, [view[name] for view in views]) for name in self._columns]
+        for cells in list(zip(*columns, strict=True))[1 if self._began else 0 :]:
+            yield "  ".join(cells).rstrip()
+        self._began = True
+
+    def _column(self, name: str, values: Sequence[object]) -> list[str]:
+        texts = [_shown(value) for value in values]
+        if name.endswith("_usd"):
+            texts = self._by_point(name, texts)
+        right = name.endswith(COUNTS) or all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+        width = self._widths[name] = max(self._widths[name], *map(len, texts))
+        return [text.rjust(width) if right else text.ljust(width) for text in [_title(name), *texts]]
+
+    def _by_point(self, name: str, texts: Sequence[str]) -> list[str]:
+        parts = [text.partition(".") for text in texts]
+        places = self._places[name] = max(self._places[name], *(len(after) for _, _, after in parts))
+        return [before + (point or " ") + after.ljust(places) for before, point, after in parts]
 
 
 def _title(name: str) -> str:

@@ -3,11 +3,11 @@
 import click
 
 from llmdeal_litellm.cli.commands import WORDS, OperatorCommand
-from llmdeal_litellm.cli.rendering import US_PER_S, print_json, print_table, usage_view
+from llmdeal_litellm.cli.rendering import print_json, print_table, usage_view
 from llmdeal_litellm.cli.store import now_us, open_admin
+from llmdeal_litellm.ledger.rows import US_PER_DAY
 from llmdeal_litellm.money import usd_text
 
-US_PER_DAY = 86_400 * US_PER_S
 DAYS_MAX = 36_500
 COLUMNS = ("account_id", "alias", "requests", "input_tokens", "output_tokens", "charged_usd")
 

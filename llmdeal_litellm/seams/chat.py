@@ -3,17 +3,20 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from copy import copy
+from typing import Any, TypeVar
 
 from llmdeal_litellm import limits
+from llmdeal_litellm.accounts import answers
 from llmdeal_litellm.errors import GatewayError
 from llmdeal_litellm.exchange import Exchange
 from llmdeal_litellm.policy.answer import KEEPALIVE, Answer, ChunkWriter, Delta, render_answer
 from llmdeal_litellm.policy.chat_request import ChatRequest, parse_chat
-from llmdeal_litellm.policy.embeddings import parse_embeddings, render_embeddings
+from llmdeal_litellm.policy.embeddings import EmbeddingRequest, parse_embeddings, render_embeddings
 from llmdeal_litellm.policy.strict_json import JsonObject
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
+from llmdeal_litellm.repeats import AnsweredBefore, repeatable
 from llmdeal_litellm.seams.http import CallerLeft, Headers, HttpExchange
 from llmdeal_litellm.serving import Serving
 from llmdeal_litellm.upstream.calls import ChatCandidate
@@ -29,8 +32,26 @@ MARK_EVERY_S = 1.0
 
 async def chat_completion(http: HttpExchange, exchange: Exchange) -> None:
     """One chat completion, plain or streamed."""
-    request = parse_chat(await http.read_json(limits.BODY_BYTES_MAX))
-    await http.until_hangup(_chat(http, exchange, request))
+    body = await http.read_json(limits.BODY_BYTES_MAX)
+    request = parse_chat(body)
+    _repeatable(http, exchange, "chat", body)
+    await http.until_hangup(_or_again(http, _chat(http, exchange, request)))
+
+
+def _repeatable(http: HttpExchange, exchange: Exchange, path: str, body: JsonObject) -> None:
+    """Note the request's Idempotency-Key, if it has one. Raises InvalidRequest."""
+    account_id = exchange.known_caller.account_id
+    exchange.repeatable = repeatable(exchange.services, account_id, http.headers, path, body)
+    http.outlives_caller = exchange.repeatable is not None
+
+
+async def _or_again(http: HttpExchange, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, or give the answer that the same request got before."""
+    try:
+        await work
+    except AnsweredBefore as before:
+        answer = before.answer
+        await http.respond_again(answer.body, _header(answer.output_limit), is_stream=answer.is_stream)
 
 
 async def _chat(http: HttpExchange, exchange: Exchange, request: ChatRequest) -> None:
@@ -54,10 +75,10 @@ async def _plain(
     answer = await _first_that_answers(exchange, serving, answer_of)
     exchange.note_output()
     exchange.delivered.add(answer)
-    billed = await _settled(exchange, answer, request)
-    await http.respond(
-        200, render_answer(exchange.identity(), answer, billed), _limit_header(exchange, request)
+    rendered = await _settled(
+        exchange, answer, request, lambda billed: render_answer(exchange.identity(), answer, billed)
     )
+    await http.respond(200, rendered, _header(_our_limit(exchange, request)))
 
 
 async def _first_that_answers(
@@ -68,29 +89,38 @@ async def _first_that_answers(
     """A whole answer of the first candidate that gives one. Raises what the caller is told when none does."""
     while True:
         try:
-            with serving.call():
+            async with serving.call():
                 return await call(serving.candidate)
         except UpstreamFailure as failure:
             if not exchange.another(failure):
                 raise failure.shown() from None
 
 
-async def _settled(exchange: Exchange, ending: Answer | Delta, request: ChatRequest) -> Billed:
-    """End the hold of an answer that ended by itself; returns the usage that the caller is shown."""
+async def _settled(
+    exchange: Exchange, ending: Answer | Delta, request: ChatRequest, render: Callable[[Billed], bytes]
+) -> bytes:
+    """End the hold of an answer that ended by itself; returns its bytes, or its last ones, which show the
+    usage that was billed."""
     claim = ending.claim or NO_CLAIM
     billed = await exchange.bill(claim)
     rule = exchange.rule_for(ending.finish_reason or "", claim, stop_given=bool(request.stop))
+    rendered = render(billed)
+    answer = answers.Answered(rendered, request.stream, _our_limit(exchange, request))
     if rule is Rule.EMPTY_ANSWER:
-        return await exchange.close_empty(billed, claim)
-    exchange.close(rule, billed, claim)
-    return billed
+        return render(await exchange.close_empty(billed, claim, answer))
+    await exchange.close_answered(billed, claim, answer)
+    return rendered
 
 
-def _limit_header(exchange: Exchange, request: ChatRequest) -> Headers:
-    """`x-llmdeal-output-limit` whenever the limit is ours and not the caller's."""
+def _our_limit(exchange: Exchange, request: ChatRequest) -> int | None:
+    """The output limit, whenever it is ours and not the caller's."""
     if request.output_limit is not None and request.output_limit <= exchange.output_limit:
-        return ()
-    return ((b"x-llmdeal-output-limit", str(exchange.output_limit).encode()),)
+        return None
+    return exchange.output_limit
+
+
+def _header(our_limit: int | None) -> Headers:
+    return () if our_limit is None else ((b"x-llmdeal-output-limit", str(our_limit).encode()),)
 
 
 class _Stream:
@@ -113,7 +143,7 @@ class _Stream:
             while True:
                 self._claim, self._finish = NO_CLAIM, None
                 try:
-                    with serving.call():
+                    async with serving.call():
                         await self._pass_all_on(serving)
                     break
                 except UpstreamFailure as failure:
@@ -128,14 +158,26 @@ class _Stream:
     async def _pass_all_on(self, serving: Serving[ChatPlan]) -> None:
         exchange, model = self._exchange, self._request.model
         upstreams = exchange.services.upstreams
+        if serving.candidate.plan.whole:
+            # It cannot be stopped half-way.
+            await exchange.known_hold.cover_all()
         async with upstreams.deltas(
             serving.candidate, exchange.alias, model, exchange.output_limit, exchange.dispatch
         ) as batches:
             async for batch in batches:
-                await self._pass_on(batch)
-                if await exchange.overruns():
-                    self._finish = "length"
+                if await self._ended_in(batch):
                     break
+
+    async def _ended_in(self, batch: list[Delta]) -> bool:
+        """Pass what arrived on, as far as it may be; whether that is the end of the answer."""
+        exchange = self._exchange
+        for portion in exchange.known_hold.portions(batch, exchange.delivered):
+            await self._pass_on(portion)
+            if await exchange.must_end():
+                # What is complete was not cut, though it was more than could be held for.
+                self._finish = self._finish or "length"
+                return True
+        return False
 
     async def _pass_on(self, batch: list[Delta]) -> None:
         pieces: list[bytes] = []
@@ -151,11 +193,16 @@ class _Stream:
             return
         self._exchange.note_output()
         await self._start()
-        await self._http.send_piece(b"".join(pieces))
+        await self._send(b"".join(pieces))
         now = self._said_at = time.monotonic()
         if now - self._marked_at >= MARK_EVERY_S:
             self._marked_at = now
             await self._exchange.mark_delivered()
+
+    async def _send(self, piece: bytes) -> None:
+        if self._exchange.repeatable is not None:
+            self._exchange.repeatable.sent(piece)
+        await self._http.send_piece(piece)
 
     def _chunks(self) -> ChunkWriter:
         """Made at the first output, when it is certain who serves."""
@@ -165,7 +212,7 @@ class _Stream:
 
     async def _start(self) -> None:
         if not self._http.started:
-            await self._http.start_stream(_limit_header(self._exchange, self._request))
+            await self._http.start_stream(_header(_our_limit(self._exchange, self._request)))
             self._keeping_alive = asyncio.create_task(self._keep_alive())
 
     async def _keep_alive(self) -> None:
@@ -185,9 +232,15 @@ class _Stream:
     async def _end(self) -> None:
         reason = self._finish or "stop"
         ending = Delta(finish_reason=reason, claim=self._claim)
-        billed = await _settled(self._exchange, ending, self._request)
+        include_usage = self._request.include_usage
+        tail = await _settled(
+            self._exchange,
+            ending,
+            self._request,
+            # Of a copy: an empty answer is rendered twice.
+            lambda billed: copy(self._chunks()).finish(reason, billed, include_usage=include_usage),
+        )
         await self._start()
-        tail = self._chunks().finish(reason, billed, include_usage=self._request.include_usage)
         await self._http.send_piece(tail, last=True)
 
     async def _broke_off(self, error: GatewayError) -> None:
@@ -201,11 +254,12 @@ class _Stream:
 async def embeddings(http: HttpExchange, exchange: Exchange) -> None:
     """One embeddings request."""
     body = await http.read_json(limits.BODY_BYTES_MAX)
-    await http.until_hangup(_embeddings(http, exchange, body))
-
-
-async def _embeddings(http: HttpExchange, exchange: Exchange, body: JsonObject) -> None:
     request = parse_embeddings(body, exchange.services.decode)
+    _repeatable(http, exchange, "embeddings", body)
+    await http.until_hangup(_or_again(http, _embeddings(http, exchange, request)))
+
+
+async def _embeddings(http: HttpExchange, exchange: Exchange, request: EmbeddingRequest) -> None:
     serving = await exchange.admit_embeddings(request, http.body_bytes)
 
     async def vectors_of(candidate: Candidate[UpstreamCall]) -> tuple[list[list[float]], Claim]:
@@ -219,5 +273,5 @@ async def _embeddings(http: HttpExchange, exchange: Exchange, body: JsonObject) 
         sum(map(len, vectors)),
         lambda: render_embeddings(request.model, vectors, billed.input, as_base64=request.as_base64),
     )
-    exchange.close(Rule.COMPLETED, billed, claim)
+    await exchange.close_answered(billed, claim, answers.Answered(rendered, is_stream=False))
     await http.respond(200, rendered)

@@ -14,7 +14,7 @@ from typing import Self
 
 from llmdeal_litellm.accounts.admin import Admin
 from llmdeal_litellm.catalog.model import Deployment, Secret, Wallet
-from llmdeal_litellm.gateway import CannotStart, prepare_store
+from llmdeal_litellm.gateway import CannotStart
 from llmdeal_litellm.money import NANO_PER_USD, usd_text
 from llmdeal_litellm.seams import server
 from llmdeal_litellm.services import Services
@@ -118,9 +118,9 @@ What is left afterwards:
 
 def _mint(settings: Settings) -> tuple[str, str, str]:
     """The demo account, made and credited on first run, and one more key for it."""
-    connection = prepare_store(settings)
+    database = settings.store.open()
     try:
-        admin = Admin(connection, settings.key_pepper)
+        admin = Admin(database, settings.key_pepper)
         now_us = time.time_ns() // 1000
         account_id = admin.find_by_name(ACCOUNT_NAME)
         if account_id is None:
@@ -128,7 +128,7 @@ def _mint(settings: Settings) -> tuple[str, str, str]:
                 ACCOUNT_NAME, ACCOUNT_TIER, random_8_bytes=secrets.token_bytes(8), now_us=now_us
             )
             admin.credit(account_id, Wallet.BASE, OPENING_CREDIT, note="demo", now_us=now_us)
-        _, text = admin.mint_key(account_id, cap=None, random_24_bytes=secrets.token_bytes(24), now_us=now_us)
+        _, text = admin.mint_key(account_id, random_24_bytes=secrets.token_bytes(24), now_us=now_us)
         return account_id, text, usd_text(admin.account(account_id).base.balance)
     finally:
-        connection.close()
+        database.close()

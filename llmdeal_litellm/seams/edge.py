@@ -97,7 +97,7 @@ class Edge:
             return
         _require(method, (allowed, "OPTIONS"))
         http.standing = lambda: exchange.standing
-        exchange.authenticate(http.headers)
+        await exchange.authenticate(http.headers)
         await exchange.limit()
         await endpoint(http, exchange)
 

@@ -25,10 +25,12 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON_TYPE = (b"content-type", b"application/json")
 STREAM_TYPE = (b"content-type", b"text/event-stream")
+REPLAYED = (b"x-llmdeal-idempotent-replay", b"true")
 NOT_CACHED = (b"cache-control", b"no-store")
 EXPOSED = (
     "x-llmdeal-request-id",
     "x-llmdeal-output-limit",
+    "x-llmdeal-idempotent-replay",
     *(f"x-ratelimit-{n}-{of}" for n in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
     "retry-after",
 )
@@ -62,6 +64,8 @@ class HttpExchange:
         self.status: int | None = None
         self.code: str | None = None
         self.body_bytes = 0
+        self.outlives_caller = False
+        """Whether the work goes on when the client has hung up: its answer is collected by a repetition."""
         self._streaming = False
         self._body_read = False
 
@@ -119,7 +123,11 @@ class HttpExchange:
             yield message.get("body", b"")
 
     async def until_hangup(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work`, cancelling it when the client hangs up; raises CallerLeft then."""
+        """Run `work`, cancelling it when the client hangs up, if it does not outlive that; raises CallerLeft
+        then."""
+        if self.outlives_caller:
+            await work
+            return
         task = asyncio.create_task(work)
         watch = asyncio.create_task(self._hangup())
         try:
@@ -179,6 +187,14 @@ class HttpExchange:
         """An error as a whole answer, in the envelope."""
         await self.respond(error.status, orjson.dumps(error.envelope()), error.headers())
 
+    async def respond_again(self, answer: bytes, extra: Headers, *, is_stream: bool) -> None:
+        """An answer that was given before, as it was."""
+        if is_stream:
+            await self.start_stream((REPLAYED, *extra))
+            await self.send_piece(answer, last=True)
+        else:
+            await self.respond(200, answer, (REPLAYED, *extra))
+
     async def start_stream(self, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Begin a stream of events."""
         self.started = self._streaming = True
@@ -189,12 +205,18 @@ class HttpExchange:
     async def _deliver(self, message: Message) -> None:
         """Send, but not for ever: a client that stops reading would keep its hold and its upstream open."""
         if server.is_gone(self._send):
-            raise CallerLeft
+            self._left()
+            return
         try:
             async with asyncio.timeout(self._unread_s):
                 await self._send(message)
         except TimeoutError:
             server.abort(self._send)
+            self._left()
+
+    def _left(self) -> None:
+        """Nobody reads any more. Raises CallerLeft when that is the end of the work."""
+        if not self.outlives_caller:
             raise CallerLeft from None
 
     async def send_comment(self, comment: bytes) -> bool:

@@ -5,6 +5,7 @@ loop, before any request can arrive. What is replaced there is listed in docs/li
 """
 
 import asyncio
+import fcntl
 import importlib.util
 import logging
 import multiprocessing
@@ -14,7 +15,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from litellm.integrations.custom_logger import CustomLogger
 
@@ -50,6 +51,7 @@ class GatewayHooks(CustomLogger):  # type: ignore[misc]  # LiteLLM's classes are
 
 
 _installed: GatewayHooks | None = None
+_speaker: IO[str] | None = None
 
 
 def install_once() -> GatewayHooks:
@@ -76,22 +78,22 @@ def _install() -> None:
     from litellm.proxy import proxy_server  # only complete once LiteLLM itself is up
 
     _quiet()
-    workers = worker_count(os.environ)
-    if workers > 1:
-        raise CannotStart(
-            f"--num_workers {workers} needs a shared store; with SQLite run one worker (leave the option out)"
-        )
+    _without_litellms_database(os.environ)
     os.environ.setdefault("LITELLM_MASTER_KEY", "sk-" + secrets.token_hex(32))
     _bundled_tokenizers()
     served = proxy_server.user_config_file_path
     if served is None:
         raise CannotStart("start with litellm --config FILE")
     settings = read_settings(os.environ, served_config=Path(served))
+    workers = worker_count(os.environ)
+    _one_or_shared(workers, settings)
+    is_first = _is_first(settings)
     loaded = load_catalog(_text(settings), settings.config_path.name, os.environ)
-    for warning in loaded.warnings:
-        _say(f"warning: {warning}")
-    catalog, simulator = _with_simulator(settings, loaded.catalog)
-    gateway = Gateway(settings, catalog)
+    notes = [f"warning: {warning}" for warning in loaded.warnings]
+    catalog, simulator, said = _with_simulator(settings, loaded.catalog)
+    for note in [*notes, *said] if is_first else []:
+        _say(note)
+    gateway = Gateway(settings, catalog, workers)
     ended = gateway.start()
     if ended:
         _say(f"resolved {ended} holds that an earlier process left open")
@@ -100,8 +102,30 @@ def _install() -> None:
     _without_model_discovery(proxy_server)
     _on_shutdown(proxy_server, gateway, simulator)
     server.adjust(drain_s=catalog.deadlines.drain_s, new_request_id=new_request_id)
-    if settings.demo:
+    if settings.demo and is_first:
         demo.welcome_when_listening(settings, gateway.services)
+
+
+def _without_litellms_database(environ: Mapping[str, str]) -> None:
+    """Raises CannotStart when LiteLLM was given a database of its own: nobody can reach what it would keep
+    there, and an operator would take it for the place of his customers' money."""
+    for name in ("DATABASE_URL", "DIRECT_URL"):
+        if environ.get(name):
+            raise CannotStart(
+                f"{name} is set, which gives LiteLLM a database of its own; unset it: accounts, keys and "
+                "money live in LLMDEAL_DATABASE_URL, and LiteLLM's own are not used"
+            )
+
+
+def _one_or_shared(workers: int, settings: Settings) -> None:
+    """Several processes share their state, or there is one. Raises CannotStart."""
+    missing = [] if settings.store.is_shared else ["LLMDEAL_DATABASE_URL to postgresql://…"]
+    missing += [] if settings.redis_url else ["LLMDEAL_REDIS_URL to redis://…"]
+    if workers > 1 and missing:
+        raise CannotStart(
+            f"--num_workers {workers} needs state that the workers share: set {' and '.join(missing)}, or "
+            "run one worker (leave the option out)"
+        )
 
 
 def worker_count(environ: Mapping[str, str]) -> int:
@@ -117,18 +141,32 @@ def _text(settings: Settings) -> str:
         raise CannotStart(f"cannot read {settings.config_path}: {bad}") from None
 
 
-def _with_simulator(settings: Settings, catalog: Catalog) -> tuple[Catalog, demo.Simulator | None]:
+def _with_simulator(settings: Settings, catalog: Catalog) -> tuple[Catalog, demo.Simulator | None, list[str]]:
+    """The catalog as it is served, what serves a part of it, and what the operator is to know."""
     missing = [d for d in catalog.deployments() if not d.reachable]
     if not missing:
-        return catalog, None
+        return catalog, None, []
     names = ", ".join(sorted({d.alias for d in missing}))
     variables = ", ".join(sorted({d.wanted_env or "api_key" for d in missing}))
     if not settings.demo:
-        _say(f"no upstream key, so these answer 503: {names} (set {variables})")
-        return catalog, None
+        return catalog, None, [f"no upstream key, so these answer 503: {names} (set {variables})"]
     simulator = demo.Simulator.start()
-    _say(f"served by the simulator, because {variables} are not set: {names}")
-    return catalog.replacing({d.id: simulator.in_place_of(d) for d in missing}), simulator
+    served = catalog.replacing({d.id: simulator.in_place_of(d) for d in missing})
+    return served, simulator, [f"served by the simulator, because {variables} are not set: {names}"]
+
+
+def _is_first(settings: Settings) -> bool:
+    """Whether this is the one of several workers that speaks to the operator. The lock lasts as long as the
+    process."""
+    global _speaker
+    lock = (settings.data_dir / "speaker.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return False
+    _speaker = lock
+    return True
 
 
 def _without_model_discovery(proxy_server: Any) -> None:

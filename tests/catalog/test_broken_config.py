@@ -186,7 +186,7 @@ EDITS = [
     # The llmdeal section
     ("  default_output_tokens: 16384", "  default_output: 16384", "default_output: 16384",
      "unknown setting 'default_out",
-     "allowed: default_rate, default_output_tokens, created, deadlines, breaker, retries, tiers, "
+     "allowed: default_rate, default_output_tokens, created, deadlines, holds, breaker, retries, tiers, "
      "tier_groups, lanes, models"),
     ("  default_output_tokens: 16384", "  default_output_tokens: 0", "default_output_tokens: 0",
      "default_output_tokens"),

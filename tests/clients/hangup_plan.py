@@ -4,9 +4,8 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-TEXT = "say 60 words"
-FIRST_LIMIT = 1000
-"""Each request has an output limit of its own, by which its hold is found again."""
+FIRST_LIMIT, LIMITS = 1000, 1000
+"""Output limits that a hold covers from the beginning, also that of a stream."""
 NONE, VOIDED, LEFT, COMPLETED = "no hold", "caller_left_before_dispatch", "caller_left", "completed"
 ANY = frozenset({NONE, VOIDED, LEFT, COMPLETED})
 """Where it is a race."""
@@ -41,8 +40,13 @@ class Plan:
 
     @property
     def limit(self) -> int:
-        """Its output limit."""
-        return FIRST_LIMIT + self.number
+        """Its output limit. With the length of the text it is its own: by both its hold is found again."""
+        return FIRST_LIMIT + self.number % LIMITS
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return "say 60 words" + ", please" * (self.number // LIMITS)
 
 
 def plans(count: int, seed: int) -> Iterator[Plan]:

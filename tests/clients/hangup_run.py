@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from client_config import INPUT_NANO, OUTPUT_NANO, SLOW_MODEL
+from client_config import SLOW_MODEL
 from counting import PROMPT_OVERHEAD, tokens_of
 from hangup_plan import (
     ALLOWED,
@@ -19,9 +19,9 @@ from hangup_plan import (
     EVENTS_MAX,
     FIRST_LIMIT,
     LEFT,
+    LIMITS,
     NONE,
     PLAIN_BYTES_MAX,
-    TEXT,
     TIME_MAX_S,
     Plan,
 )
@@ -110,7 +110,7 @@ class HangupRun:
 
     async def _leaves(self, plan: Plan, key: str) -> None:
         async with self._gate:
-            body = chat(TEXT, plan.model, stream=plan.stream, max_tokens=plan.limit)
+            body = chat(plan.text, plan.model, stream=plan.stream, max_tokens=plan.limit)
             parts = urlsplit(self._place.url())
             _, _, request = request_of(self._place.url(), json.dumps(body).encode(), key)
             with socket.socket() as connection:
@@ -171,9 +171,9 @@ class HangupRun:
 
     def _judge(self, plans: list[Plan], outcome: Outcome) -> None:
         """Each request's end by its point, each charge by its tokens, and all charges by the balances."""
-        ends = self._ends_by_limit()
+        ends = self._ends_by_hold()
         for plan in plans:
-            end = ends.pop(plan.limit, None)
+            end = ends.pop((input_bound(own_input(plan.text), PROMPT_OVERHEAD), plan.limit), None)
             rule = NONE if end is None else str(end["rule"])
             outcome.points[plan.point][rule] += 1
             if rule not in ALLOWED[plan.point]:
@@ -183,21 +183,21 @@ class HangupRun:
                 outcome.wrong += [f"{plan}: {said}, {end}" for said in self._shortfalls(plan, end)]
         outcome.wrong += [f"a hold that nobody asked for: {end}" for end in ends.values()]
 
-    def _ends_by_limit(self) -> dict[int, End]:
-        """The ends of the requests that hang up, by their output limit, which their holds' amounts tell."""
-        input_nano = INPUT_NANO * input_bound(own_input(TEXT), PROMPT_OVERHEAD)
+    def _ends_by_hold(self) -> dict[tuple[int, int], End]:
+        """The ends of the requests that hang up, by what their holds cover; those of others cover more."""
         records = self._place.records()
-        amounts = {r["request_id"]: r["held_change"] for r in records if r["kind"] == "hold"}
-        limits = {one: (amount - input_nano) // OUTPUT_NANO for one, amount in amounts.items()}
-        ends = [r for r in records if r["kind"] in ("post", "void")]
-        return {limits[e["request_id"]]: e for e in ends if limits[e["request_id"]] < FIRST_LIMIT + 10_000}
+        covered = {
+            r["request_id"]: (r["input_tokens"], r["output_tokens"]) for r in records if r["kind"] == "hold"
+        }
+        ends = {covered[r["request_id"]]: r for r in records if r["kind"] in ("post", "void")}
+        return {held: end for held, end in ends.items() if held[1] < FIRST_LIMIT + LIMITS}
 
     def _shortfalls(self, plan: Plan, end: End) -> Iterator[str]:
         if -end["balance_change"] != cost(end):
             yield "a charge that is not what its tokens cost"
         if (end["kind"] == "void") != (end["rule"] not in (LEFT, COMPLETED)):
             yield "given back, or not"
-        if end["rule"] == LEFT and end["input_tokens"] != own_input(TEXT):
+        if end["rule"] == LEFT and end["input_tokens"] != own_input(plan.text):
             yield f"{end['input_tokens']} input tokens"
         read = tokens_of(self._content.get(plan.number, ""))
         if end["rule"] == LEFT and not read <= end["output_tokens"] <= (plan.limit if plan.stream else 0):

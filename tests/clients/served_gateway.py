@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,6 @@ from typing import Any
 from client_config import Config
 from fault_gateway import FaultGateway
 from processes import REPOSITORY, until
-
-from llmdeal_litellm.ledger.database import connect
 
 SERVED = Path(__file__).with_name("served.py")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -125,12 +124,12 @@ class ServedGateway(FaultGateway):
 
     def open_holds(self) -> int:
         """Holds that have not ended."""
-        with closing(connect(self._settings.database_path, read_only=True)) as connection:
+        with closing(sqlite3.connect(self.database)) as connection:
             return int(connection.execute("SELECT count(*) FROM open_holds").fetchone()[0])
 
     def records(self) -> list[dict[str, Any]]:
         """All records, oldest first."""
-        with closing(connect(self._settings.database_path, read_only=True)) as connection:
+        with closing(sqlite3.connect(self.database)) as connection:
             cursor = connection.execute("SELECT * FROM records ORDER BY rowid")
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
@@ -138,7 +137,7 @@ class ServedGateway(FaultGateway):
     @contextmanager
     def store_locked(self) -> Iterator[None]:
         """Hold the store's write lock, so that nothing can be written meanwhile."""
-        with closing(connect(self._settings.database_path)) as connection:
+        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield

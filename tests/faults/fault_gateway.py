@@ -4,6 +4,7 @@ and a folder with config and store."""
 import asyncio
 import json
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from llmdeal_litellm.accounts.admin import Admin
 from llmdeal_litellm.catalog.load import load_catalog
 from llmdeal_litellm.catalog.model import Wallet
 from llmdeal_litellm.gateway import Gateway
-from llmdeal_litellm.ledger.database import connect
+from llmdeal_litellm.ledger.stores import SqliteStore
 from llmdeal_litellm.ledger.verify import verify
 from llmdeal_litellm.policy.breaker import State
 from llmdeal_litellm.seams.edge import Edge
@@ -44,6 +45,13 @@ class FaultGateway:
         self._loop: asyncio.AbstractEventLoop
         self._edge: Edge
         self.url = ""
+
+    @property
+    def database(self) -> Path:
+        """The file with the accounts and the money."""
+        store = self._settings.store
+        assert isinstance(store, SqliteStore)
+        return store.path
 
     @contextmanager
     def running(self) -> Iterator["FaultGateway"]:
@@ -91,14 +99,14 @@ class FaultGateway:
     def key(self) -> str:
         """A key of a new account with money."""
         now_us = time.time_ns() // 1000
-        with closing(connect(self._settings.database_path)) as connection:
-            admin = Admin(connection, self._settings.key_pepper)
+        with closing(self._settings.store.open()) as database:
+            admin = Admin(database, self._settings.key_pepper)
             account = admin.create_account(
                 "faults", "pro", random_8_bytes=secrets.token_bytes(8), now_us=now_us
             )
             admin.credit(account, Wallet.BASE, FUNDS_NANO, note="", now_us=now_us)
             random = secrets.token_bytes(24)
-            return admin.mint_key(account, cap=None, random_24_bytes=random, now_us=now_us)[1]
+            return admin.mint_key(account, random_24_bytes=random, now_us=now_us)[1]
 
     def breaker_movement(self, deployments: tuple[str, ...]) -> tuple[str, ...]:
         """What each of these deployments' only call so far has done to it."""
@@ -111,7 +119,7 @@ class FaultGateway:
 
     def ends(self) -> dict[str, dict[str, Any]]:
         """The record of each request's end, once no hold is open."""
-        with closing(connect(self._settings.database_path, read_only=True)) as connection:
+        with closing(sqlite3.connect(self.database)) as connection:
             open_holds = "SELECT count(*) FROM open_holds"
             until(lambda: connection.execute(open_holds).fetchone() == (0,), what="every hold to end")
             cursor = connection.execute("SELECT * FROM records WHERE kind IN ('post', 'void')")
@@ -120,8 +128,8 @@ class FaultGateway:
 
     def broken_invariants(self) -> list[str]:
         """What `llmdeal ledger verify` would find."""
-        with closing(connect(self._settings.database_path)) as connection:
-            checks = verify(connection, now_us=time.time_ns() // 1000)
+        with closing(self._settings.store.open()) as database:
+            checks = verify(database, now_us=time.time_ns() // 1000)
         return [str(check) for check in checks if not check.ok]
 
 

@@ -2,6 +2,7 @@
 requests to count."""
 
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,9 +14,9 @@ import httpx
 from processes import GatewayProcess, until
 from wires import PINNED, Wire, wire_of
 
-from llmdeal_litellm.accounts.admin import Account, Admin
+from llmdeal_litellm.accounts.admin import Account, Admin, Caps
 from llmdeal_litellm.catalog.model import Wallet
-from llmdeal_litellm.ledger.database import connect
+from llmdeal_litellm.ledger.sqlite import SqliteDatabase
 from llmdeal_litellm.ledger.verify import verify
 from llmdeal_litellm.settings import read_settings
 
@@ -56,8 +57,8 @@ class World:
     def admin(self) -> Iterator[Admin]:
         """The operator's actions, straight on the store (tests of the command itself run the command)."""
         environment = {"LLMDEAL_CONFIG": str(self.gateway.folder / "config.yaml")}
-        with closing(connect(self.gateway.database)) as connection:
-            yield Admin(connection, read_settings(environment).key_pepper)
+        with closing(SqliteDatabase(self.gateway.database)) as database:
+            yield Admin(database, read_settings(environment).key_pepper)
 
     def customer(
         self,
@@ -87,7 +88,8 @@ class World:
 
     def _minted(self, admin: Admin, account: str, cap: int | None) -> Customer:
         now_us = time.time_ns() // 1000
-        key, text = admin.mint_key(account, cap=cap, random_24_bytes=secrets.token_bytes(24), now_us=now_us)
+        random = secrets.token_bytes(24)
+        key, text = admin.mint_key(account, caps=Caps(cap), random_24_bytes=random, now_us=now_us)
         return Customer(account, key.id, text)
 
     def account(self, customer: Customer) -> Account:
@@ -106,7 +108,7 @@ class World:
 
     def records(self, customer: Customer) -> list[dict[str, Any]]:
         """The account's records, oldest first, as dictionaries by column."""
-        with closing(connect(self.gateway.database, read_only=True)) as connection:
+        with closing(sqlite3.connect(self.gateway.database)) as connection:
             select = "SELECT * FROM records WHERE account_id = ? ORDER BY wallet, version"
             cursor = connection.execute(select, (customer.account_id,))
             names = [column[0] for column in cursor.description]
@@ -119,8 +121,8 @@ class World:
 
     def verify(self) -> None:
         """Assert every invariant of the ledger."""
-        with closing(connect(self.gateway.database)) as connection:
-            checks = verify(connection, now_us=time.time_ns() // 1000)
+        with closing(SqliteDatabase(self.gateway.database, read_only=True)) as database:
+            checks = verify(database, now_us=time.time_ns() // 1000)
         assert all(c.ok for c in checks), [c for c in checks if not c.ok]
 
     def upstream_count(self) -> int:

@@ -21,7 +21,6 @@ from llmdeal_litellm.accounts.admin import Admin
 from llmdeal_litellm.buckets import LocalLimiter
 from llmdeal_litellm.catalog.model import Breaking, Retrying, Wallet
 from llmdeal_litellm.health import DeploymentHealth, Health, Retries
-from llmdeal_litellm.ledger.database import connect
 from llmdeal_litellm.policy.breaker import State
 
 Config = dict[str, Any]
@@ -144,15 +143,15 @@ class LimitGateway(FaultGateway):
     def customer(self, tier: str = "pro", nano: int = FUNDS_NANO) -> str:
         """A key of a new account."""
         now_us = time.time_ns() // 1000
-        with closing(connect(self._settings.database_path)) as connection:
-            admin = Admin(connection, self._settings.key_pepper)
+        with closing(self._settings.store.open()) as database:
+            admin = Admin(database, self._settings.key_pepper)
             account = admin.create_account(
                 "limits", tier, random_8_bytes=secrets.token_bytes(8), now_us=now_us
             )
             if nano:
                 admin.credit(account, Wallet.BASE, nano, note="", now_us=now_us)
             random = secrets.token_bytes(24)
-            return admin.mint_key(account, cap=None, random_24_bytes=random, now_us=now_us)[1]
+            return admin.mint_key(account, random_24_bytes=random, now_us=now_us)[1]
 
     def chat(self, key: str, model: str, text: str = "Hello!", **fields: Any) -> httpx.Response:
         """A chat completion."""

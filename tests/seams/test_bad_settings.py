@@ -9,6 +9,7 @@ import pytest
 
 from llmdeal_litellm.catalog.load import load_catalog
 from llmdeal_litellm.gateway import CannotStart, Gateway
+from llmdeal_litellm.ledger.stores import PostgresStore, SqliteStore
 from llmdeal_litellm.settings import BadSettings, Settings, read_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,20 +49,35 @@ def test_a_command_in_the_wrong_folder_makes_no_store(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def database_of(settings: Settings) -> Path:
+    """The SQLite file."""
+    assert isinstance(settings.store, SqliteStore)
+    return settings.store.path
+
+
 @pytest.mark.parametrize(
-    "url", ["postgresql://db/llmdeal", "mysql://db/x", "sqlite://", "sqlite:///", "data/llmdeal.db", "://"]
+    "url",
+    ["postgresql://", "mysql://db/x", "postgresql:db/x", "sqlite://", "sqlite:///", "data/llmdeal.db", "://"],
 )
 def test_other_databases_are_refused_in_a_sentence(tmp_path: Path, url: str) -> None:
-    """What is no SQLite address is refused, and the sentence says what to set."""
-    with pytest.raises(BadSettings, match=r"LLMDEAL_DATABASE_URL .* set sqlite:///FILE"):
+    """What is no address of a SQLite file or a PostgreSQL server is refused, and the sentence says what to
+    set."""
+    with pytest.raises(
+        BadSettings,
+        match=r"LLMDEAL_DATABASE_URL .* set sqlite:///FILE .*, or postgresql://USER:PASSWORD@HOST",
+    ):
         settings_in(tmp_path, LLMDEAL_DATABASE_URL=url)
 
 
 def test_the_password_of_a_database_address_is_not_repeated(tmp_path: Path) -> None:
-    """A sentence on standard error is a log: it holds no secret."""
+    """Sentences and what is shown of settings end in logs, which hold no secret."""
     with pytest.raises(BadSettings) as refused:
-        settings_in(tmp_path, LLMDEAL_DATABASE_URL="postgresql://ada:secret@db/llmdeal")
+        settings_in(tmp_path, LLMDEAL_DATABASE_URL="mysql://ada:secret@db/llmdeal")
     assert "secret" not in str(refused.value)
+    settings = settings_in(tmp_path, LLMDEAL_DATABASE_URL="postgresql://ada:secret@db/llmdeal")
+    assert isinstance(settings.store, PostgresStore)
+    assert "secret" in settings.store.url
+    assert "secret" not in f"{settings} {settings!r} {settings.store} {settings.store!r}"
 
 
 @pytest.mark.parametrize("pepper", ["", "00", "g" * 64, "0" * 63])
@@ -88,17 +104,17 @@ async def test_another_pepper_than_the_stored_keys_have_is_refused(tmp_path: Pat
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     """Garbage where the database should be stops the start; nothing is overwritten."""
     settings = settings_in(tmp_path)
-    settings.database_path.write_bytes(garbage := b"Dear diary, " * 1000)
+    database_of(settings).write_bytes(garbage := b"Dear diary, " * 1000)
 
     said = await refusal(settings)
-    assert said.startswith(f"the database {settings.database_path} cannot be used")
-    assert settings.database_path.read_bytes() == garbage
+    assert said.startswith(f"the database {database_of(settings)} cannot be used")
+    assert database_of(settings).read_bytes() == garbage
 
 
 async def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
     """A SQLite file whose tables are another program's stops the start."""
     settings = settings_in(tmp_path)
-    with sqlite3.connect(settings.database_path) as connection:
+    with sqlite3.connect(database_of(settings)) as connection:
         connection.execute("CREATE TABLE accounts (whatever TEXT)")
     assert "cannot be used" in await refusal(settings)
 

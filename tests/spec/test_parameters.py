@@ -172,8 +172,9 @@ def test_no_header_of_the_caller_reaches_the_upstream(world: World, rich: Custom
     world.post(path, body, rich)
     baseline = dict(world.upstream_requests()[-1]["headers"])
 
-    # Not gzip: the body is not compressed. Everything else is a text that must not arrive.
-    odd = {name: f"odd-{name}" for name in ODD_HEADERS} | {"accept-encoding": "gzip"}
+    # Not gzip: the body is not compressed. Everything else is a text that must not arrive; the path is in it
+    # since two requests under one idempotency-key would be taken for the same.
+    odd = {name: f"odd-{name}{path}" for name in ODD_HEADERS} | {"accept-encoding": "gzip"}
     assert world.post(path, body, rich, **odd).status_code == 200
 
     sent = world.upstream_requests()[-1]["headers"]

@@ -10,7 +10,7 @@ from processes import until
 from raw import RawCall
 from world import Customer, World
 
-from llmdeal_litellm.ledger.database import connect, write
+from llmdeal_litellm.ledger.sqlite import SqliteDatabase
 
 RETRY = frozenset({"retry-after"})
 REFUSALS = 5
@@ -95,7 +95,7 @@ def test_a_hangup_on_a_full_disk_is_settled_later(world: World, customer: Custom
 def test_a_locked_store_refuses_in_time_and_gives_back_what_it_held(world: World, customer: Customer) -> None:
     """Another process that holds the write lock: 503 instead of waiting for ever, no hold stays behind."""
     sent = world.upstream_count()
-    with closing(connect(world.gateway.database)) as other, write(other):
+    with closing(SqliteDatabase(world.gateway.database)) as other, other.write():
         assert_refusal(world.chat(customer), 503, "service_unavailable", also=RETRY)
     until(lambda: ready(world) == 200, what="the gateway to write again")
 
