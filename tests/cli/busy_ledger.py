@@ -10,7 +10,10 @@ from itertools import count
 from pathlib import Path
 
 from llmdeal_litellm.ledger.ops import CloseHold, Held, OpenHold
-from llmdeal_litellm.ledger.writer import SqliteLedger
+from llmdeal_litellm.ledger.rows import US_PER_S, Lease
+from llmdeal_litellm.ledger.sqlite import SqliteDatabase
+from llmdeal_litellm.ledger.writer import GroupLedger
+from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.money import Rates
 from llmdeal_litellm.policy.pricing import quote_chat
 from llmdeal_litellm.policy.usage import Billed, Rule
@@ -27,7 +30,7 @@ QUOTE = quote_chat(
 
 
 async def hold_and_settle(
-    ledger: SqliteLedger, holder: int, account_id: str, key_id: str, ended: asyncio.Event
+    ledger: GroupLedger, holder: int, account_id: str, key_id: str, ended: asyncio.Event
 ) -> int:
     """One caller after another, as fast as the ledger answers; returns how many were settled."""
     for number in count():
@@ -47,7 +50,12 @@ async def hold_and_settle(
 async def run(database: Path, account_id: str, key_id: str) -> None:
     """Until stdin ends."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    ledger = SqliteLedger(database, lease_owner="busy")
+    ledger = GroupLedger(
+        SqliteDatabase(database),
+        lease=Lease("busy", 60 * US_PER_S),
+        spool_folder=database.parent / "spool",
+        metrics=Metrics(),
+    )
     ledger.start(loop)
     holders = [
         asyncio.create_task(hold_and_settle(ledger, n, account_id, key_id, ended)) for n in range(HOLDERS)

@@ -13,6 +13,7 @@ CONTRACT = {
     "account show",
     "account credit",
     "account dispute",
+    "account statement",
     "account tier",
     "account addon",
     "account freeze",
@@ -23,6 +24,7 @@ CONTRACT = {
     "key revoke",
     "usage",
     "ledger verify",
+    "migrate",
     "config check",
     "health",
 }

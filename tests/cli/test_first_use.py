@@ -6,7 +6,7 @@ import sys
 
 from .operator_command import Operator
 
-HEAVY = ("pydantic", "litellm", "llmdeal_litellm.catalog.load", "asyncio", "fastapi", "redis")
+HEAVY = ("pydantic", "litellm", "llmdeal_litellm.catalog.load", "fastapi", "redis", "prometheus_client")
 
 
 def test_an_empty_folder_works(new_operator: Operator) -> None:

@@ -3,6 +3,7 @@
 import sqlite3
 
 import pytest
+from processes import free_port
 
 from .operator_command import CONFIG, Operator
 
@@ -142,7 +143,9 @@ def test_a_wrong_pepper_is_refused(operator: Operator, account: str) -> None:
     [
         ({"LLMDEAL_KEY_PEPPER": "secret"}, "LLMDEAL_KEY_PEPPER must be 64 hex digits"),
         ({"LLMDEAL_ENCRYPTION_KEY": ""}, "LLMDEAL_ENCRYPTION_KEY must be 64 hex digits"),
-        ({"LLMDEAL_DATABASE_URL": "postgresql://x/y"}, "set sqlite:///FILE"),
+        ({"LLMDEAL_DATABASE_URL": "mysql://x/y"}, "set sqlite:///FILE"),
+        ({"LLMDEAL_REDIS_URL": "http://x"}, "LLMDEAL_REDIS_URL must be redis://"),
+        ({"LLMDEAL_DATA_DIR": f"{CONFIG}/x"}, "cannot use the folder"),
         ({"LLMDEAL_DATABASE_URL": f"sqlite:///{CONFIG}/x/llmdeal.db"}, "cannot use the folder"),
         ({"LLMDEAL_CONFIG": "/nowhere/config.yaml"}, "cannot read the config file /nowhere/config.yaml"),
         ({"LLMDEAL_CONFIG": "/"}, "cannot read the config file /"),
@@ -172,7 +175,19 @@ def test_a_file_that_is_no_database(new_operator: Operator) -> None:
     """Exit code 3: the store cannot be used."""
     new_operator.database.write_text("this is not a database" * 100)
     said = new_operator.refused("account", "list", code=3)
-    assert said.startswith("the database cannot be used: file is not a database; check the file")
+    assert said.startswith(
+        "the database cannot be used: file is not a database; check what LLMDEAL_DATABASE_URL"
+    )
+
+
+def test_a_server_that_is_not_there(new_operator: Operator) -> None:
+    """Exit code 3, and the password is not repeated."""
+    url = f"postgresql://ada:secret@127.0.0.1:{free_port()}/llmdeal"
+    operator = Operator(new_operator.folder, {"LLMDEAL_DATABASE_URL": url})
+    said = operator.refused("account", "list", code=3)
+    assert said.startswith("the database cannot be used: ")
+    assert said.endswith("check what LLMDEAL_DATABASE_URL names")
+    assert "secret" not in said
 
 
 def test_a_store_that_stays_locked(new_operator: Operator) -> None:
