@@ -7,7 +7,7 @@ GATEWAY_ENV := LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR LITELLM_DONT_
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --extra install
 
-.PHONY: help run install test check wires faults hangups bench-codecs litellm-upgrade lock clean
+.PHONY: help run install test check wires faults hangups exact crash properties bench-codecs bench-ledger litellm-upgrade lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,8 +35,21 @@ faults: $(VENV)/.dev ## print what becomes of every upstream fault on every wire
 hangups: $(VENV)/.dev ## hang up on a gateway 1,000 times at random points, and print what came of it
 	@$(BIN)/python tests/clients/hangups.py $(ARGS)
 
+exact: $(VENV)/.dev ## send 10,000 requests at once to a balance that pays for N, and count who is served
+	@$(BIN)/python tests/crash/exact.py $(ARGS)
+
+crash: $(VENV)/.dev ## kill workers of a fleet 1,000 times under load, and print what came of it
+	@$(BIN)/python tests/crash/kills.py $(ARGS)
+
+properties: $(VENV)/.dev ## compare the ledger with its model at length; EXAMPLES, STEPS, STORE, SEED
+	@$(BIN)/python tests/ledger/properties.py $(foreach option,EXAMPLES STEPS STORE SEED,\
+		$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) $($(option))))
+
 bench-codecs: $(VENV)/.dev ## what the codec of each wire costs, beside LiteLLM's own classes
 	@$(BIN)/python benchmarks/wire_codecs.py $(ARGS)
+
+bench-ledger: $(VENV)/.dev ## what group commit brings on both stores, beside bare transactions
+	@$(BIN)/python benchmarks/ledger_throughput.py $(ARGS)
 
 litellm-upgrade: $(VENV)/.dev ## run the tests of docs/litellm-seams.md against litellm VERSION
 	@$(BIN)/python tests/seams/upgrade.py $(VERSION) $(ARGS)
@@ -44,6 +57,7 @@ litellm-upgrade: $(VENV)/.dev ## run the tests of docs/litellm-seams.md against 
 lock: ## resolve the dependencies anew (needs uv)
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra litellm-db -c requirements.lock -o requirements-litellm-db.lock
 
 clean: ## remove what the commands above made, the data of make run aside
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
