@@ -177,7 +177,7 @@ class PostgresDatabase(Database):
     @contextmanager
     def write(self, wait_s: float = WRITE_WAIT_S) -> Iterator[None]:
         """See `Database.write`. Rows are waited for as long as the connection waits for an answer."""
-        self._begin()
+        raw = self._begin()
         self._writing = True
         try:
             yield
@@ -189,7 +189,7 @@ class PostgresDatabase(Database):
             self._writing = False
             self._begun_us = None
         try:
-            self._finish()
+            self._finish(raw)
         except (Conflict, StoreBusy, StatementRefused):
             self._roll_back()
             raise
@@ -197,18 +197,19 @@ class PostgresDatabase(Database):
             self.close()
             raise CommitUnknown(str(failed)) from failed
 
-    def _begin(self) -> None:
+    def _begin(self) -> Raw:
         """The time comes along: nearly every transaction asks for it first."""
         raw = self.raw
         with named():
             begun = raw.execute(f"BEGIN; {CLOCK}", prepare=False)
             begun.nextset()
             self._begun_us = int(begun.fetchall()[0][0])
+        return raw
 
-    def _finish(self) -> None:
-        """What has not been sent, and COMMIT, which the server leaves out when one of them fails."""
+    def _finish(self, raw: Raw) -> None:
+        """What has not been sent, and COMMIT, which the server leaves out when one of them fails. On the
+        connection that the transaction was begun on, and no other."""
         changes = self._changes()
-        raw = self.raw
         with named(), raw.pipeline() if changes else nullcontext():
             for statement, values in changes:
                 raw.execute(placeholders(statement), values)

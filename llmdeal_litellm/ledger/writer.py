@@ -278,8 +278,8 @@ class GroupLedger:
             self._deliver([(w, r) for w, r in zip(part, results, strict=True) if w.future is not None])
 
     def _written(self, ops: list[Op]) -> list[Result]:
-        """One transaction; tried again when the database gave it up for another's sake, and for a moment on a
-        new connection when the old one was lost: every operation can be done twice. Raises StoreFailed."""
+        """One transaction; tried again when the database gave it up for another's sake, and once, or for a
+        moment, when the connection was lost: every operation can be done twice. Raises StoreFailed."""
         begun_s = time.monotonic()
         for attempt in range(TRIES):
             try:
@@ -289,7 +289,7 @@ class GroupLedger:
                     now_us = self._database.now_us()
                     return run_batch(self._database, ops, now_us=now_us, lease=self._lease, again=attempt > 0)
             except StoreFailed as failed:
-                lost = self._writable and time.monotonic() - begun_s < RETRY_S
+                lost = self._writable and (attempt == 0 or time.monotonic() - begun_s < RETRY_S)
                 again = lost or isinstance(failed, Conflict)
                 if isinstance(failed, StoreBusy) or not again or attempt == TRIES - 1:
                     raise

@@ -1,14 +1,22 @@
-"""Real servers: one of each for all tests here, and own ones for those that kill them."""
+"""Real servers. None is shared with tests elsewhere: workers of theirs would count as workers of these."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from outage_figures import FIGURES
+from postgres_server import PostgresServer
 from processes import simulator_process
-from server_fixtures import own_postgres, own_redis, postgres, redis_server
+from server_fixtures import own_redis
 
-__all__ = ["own_postgres", "own_redis", "postgres", "redis_server"]
+__all__ = ["own_redis"]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One for all tests here that do not kill it, each with a database of its own."""
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -25,12 +25,12 @@ EVENT_DELAY_MS = 100
 
 
 @pytest.fixture
-def fleet(postgres: PostgresServer, redis_server: RedisServer, tmp_path: Path) -> Iterator[FleetWorld]:
+def fleet(postgres: PostgresServer, own_redis: RedisServer, tmp_path: Path) -> Iterator[FleetWorld]:
     """`litellm --num_workers 2` that finishes requests for three seconds."""
     with fleet_world(
         tmp_path,
         postgres,
-        redis_server,
+        own_redis,
         workers=2,
         config=lambda simulator: fleet_config(simulator, drain_s=DRAIN_S),
     ) as world:
@@ -93,11 +93,11 @@ def proxy(postgres: PostgresServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def world(
-    postgres: PostgresServer, redis_server: RedisServer, simulator: str, tmp_path: Path
+    postgres: PostgresServer, own_redis: RedisServer, simulator: str, tmp_path: Path
 ) -> Iterator[OutageWorld]:
     """A world without a worker."""
     config = fleet_config(simulator, drain_s=DRAIN_S)
-    with outage_world(tmp_path, postgres, redis_server, simulator, workers=0, config=config) as made:
+    with outage_world(tmp_path, postgres, own_redis, simulator, workers=0, config=config) as made:
         yield made
 
 

@@ -36,11 +36,11 @@ NOTICED_WITHIN_S = 1.0
 
 @pytest.fixture
 def world(
-    postgres: PostgresServer, redis_server: RedisServer, simulator: str, tmp_path: Path
+    postgres: PostgresServer, own_redis: RedisServer, simulator: str, tmp_path: Path
 ) -> Iterator[OutageWorld]:
     """Three workers of two machines, whose breakers open."""
     config = limited_config(simulator, failures=FAILURES, calls=20, window_s=30, open_s=OPEN_S)
-    with outage_world(tmp_path, postgres, redis_server, simulator, workers=0, config=config) as made:
+    with outage_world(tmp_path, postgres, own_redis, simulator, workers=0, config=config) as made:
         made.start(2, fleet=WORKERS)
         made.start(1, fleet=WORKERS, machine="another")
         for worker in made.workers:

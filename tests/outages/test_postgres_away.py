@@ -34,15 +34,14 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(
-    redis_server: RedisServer, simulator: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Place]:
-    """Two workers, and a server of their own."""
+def place(simulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Two workers, and servers of their own."""
     folder = tmp_path_factory.mktemp("away")
     with (
         PostgresServer(max_connections=40) as postgres,
+        RedisServer() as redis,
         FaultProxy(postgres.url) as proxy,
-        outage_world(folder, postgres, redis_server, simulator, workers=0) as world,
+        outage_world(folder, postgres, redis, simulator, workers=0) as world,
     ):
         world.start(2, LLMDEAL_DATABASE_URL=proxy.url_for(world.database_url))
         yield Place(world, postgres, proxy)

@@ -35,10 +35,10 @@ def proxy(postgres: PostgresServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def world(
-    postgres: PostgresServer, redis_server: RedisServer, simulator: str, tmp_path: Path, proxy: FaultProxy
+    postgres: PostgresServer, own_redis: RedisServer, simulator: str, tmp_path: Path, proxy: FaultProxy
 ) -> Iterator[OutageWorld]:
     """A world without a worker."""
-    with outage_world(tmp_path, postgres, redis_server, simulator, workers=0) as made:
+    with outage_world(tmp_path, postgres, own_redis, simulator, workers=0) as made:
         yield made
 
 

@@ -25,10 +25,10 @@ CLOSED = "postgresql://llmdeal@127.0.0.1:9/llmdeal"
 
 @pytest.fixture
 def world(
-    postgres: PostgresServer, redis_server: RedisServer, simulator: str, tmp_path: Path
+    postgres: PostgresServer, own_redis: RedisServer, simulator: str, tmp_path: Path
 ) -> Iterator[OutageWorld]:
     """A world without a worker."""
-    with outage_world(tmp_path, postgres, redis_server, simulator, workers=0) as made:
+    with outage_world(tmp_path, postgres, own_redis, simulator, workers=0) as made:
         yield made
 
 
@@ -113,12 +113,12 @@ def test_several_workers_share_their_state(
 
 
 def test_the_real_command(
-    postgres: PostgresServer, redis_server: RedisServer, simulator: str, tmp_path: Path
+    postgres: PostgresServer, own_redis: RedisServer, simulator: str, tmp_path: Path
 ) -> None:
     """`litellm` ends as a whole, its parent and all workers: two workers without Redis, and one that is given
     a database for LiteLLM itself."""
     url = postgres.create_database()
-    world = FleetWorld(tmp_path, simulator=simulator, database_url=url, redis_url=redis_server.url)
+    world = FleetWorld(tmp_path, simulator=simulator, database_url=url, redis_url=own_redis.url)
     config = fleet_config(simulator)
     cases = {
         "set LLMDEAL_REDIS_URL to redis://": world.launch(config, workers=2, LLMDEAL_REDIS_URL=""),

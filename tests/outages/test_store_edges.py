@@ -42,10 +42,10 @@ def proxy(postgres: PostgresServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def world(
-    postgres: PostgresServer, redis_server: RedisServer, simulator: str, tmp_path: Path
+    postgres: PostgresServer, own_redis: RedisServer, simulator: str, tmp_path: Path
 ) -> Iterator[OutageWorld]:
     """A world without a worker."""
-    with outage_world(tmp_path, postgres, redis_server, simulator, workers=0) as made:
+    with outage_world(tmp_path, postgres, own_redis, simulator, workers=0) as made:
         yield made
 
 
@@ -80,9 +80,12 @@ def test_the_spool_does_not_grow_while_nothing_happens(world: OutageWorld, proxy
     [worker] = world.start(1, LLMDEAL_DATABASE_URL=proxy.url_for(world.database_url))
     world.script("hang", model=SLOW_MODEL, after_chunks=20, times=None)
     callers = world.callers(3)
+    world.control.post("/barrier/close")
     streams = [world.ask(worker, caller, model=SLOW, stream=True, words=40) for caller in callers]
-    until(lambda: all(one.seen.text for one in streams), what="the first words")
+    world.reached("waiting", at_least=len(streams))
     cut_off(proxy)
+    world.control.post("/barrier/open")
+    until(lambda: all(one.seen.text for one in streams), what="the first words")
     until(worker.spooled, what="marks on disk")
     began_s = time.monotonic()
     until(lambda: time.monotonic() - began_s > WATCHED_S, what="some tries")

@@ -31,10 +31,10 @@ def proxy(postgres: PostgresServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def world(
-    postgres: PostgresServer, redis_server: RedisServer, simulator: str, tmp_path: Path, proxy: FaultProxy
+    postgres: PostgresServer, own_redis: RedisServer, simulator: str, tmp_path: Path, proxy: FaultProxy
 ) -> Iterator[OutageWorld]:
     """One worker that reaches PostgreSQL through the proxy."""
-    with outage_world(tmp_path, postgres, redis_server, simulator, workers=0) as made:
+    with outage_world(tmp_path, postgres, own_redis, simulator, workers=0) as made:
         made.start(1, LLMDEAL_DATABASE_URL=proxy.url_for(made.database_url))
         yield made
 
