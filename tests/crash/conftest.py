@@ -9,17 +9,16 @@ from kill_plan import LEASE_S
 from kill_points import Points, unreachable_place
 from postgres_server import PostgresServer
 from redis_server import RedisServer
-from server_fixtures import postgres, redis_server
+from server_fixtures import postgres
 
-__all__ = ["postgres", "redis_server"]
+__all__ = ["postgres"]
 
 
 @pytest.fixture(scope="session")
-def fleet(
-    postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FleetWorld]:
+def fleet(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetWorld]:
     """Two gateways of two workers each, as on two machines, and leases of four seconds."""
     with (
+        RedisServer() as redis_server,
         unreachable_place() as unreachable,
         fleet_world(
             tmp_path_factory.mktemp("fleet"),

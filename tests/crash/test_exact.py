@@ -16,11 +16,10 @@ REQUESTS = 2_000
 
 
 @pytest.fixture(scope="module")
-def world(
-    postgres: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FleetWorld]:
+def world(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetWorld]:
     """Four workers on two servers."""
-    with fleet_world(tmp_path_factory.mktemp("exact"), postgres, redis_server, workers=WORKERS) as found:
+    folder = tmp_path_factory.mktemp("exact")
+    with RedisServer() as redis_server, fleet_world(folder, postgres, redis_server, workers=WORKERS) as found:
         yield found
 
 

@@ -1,7 +1,9 @@
 """pytest fixtures for the real servers. A server that does not start fails the test: it never skips it.
 
-To be imported in a conftest.py. However many import them, the shared servers are started once."""
+To be imported in a conftest.py. However many import them, the shared servers are started once, and end with
+the process: each conftest.py has a fixture of its own, and the first to end would end them for the others."""
 
+import atexit
 import functools
 from collections.abc import Iterator
 
@@ -12,29 +14,30 @@ from redis_server import RedisServer
 
 @functools.cache
 def _shared_postgres() -> PostgresServer:
-    return PostgresServer().__enter__()
+    server = PostgresServer().__enter__()
+    atexit.register(server.close)
+    return server
 
 
 @functools.cache
 def _shared_redis() -> RedisServer:
-    return RedisServer().__enter__()
+    server = RedisServer().__enter__()
+    atexit.register(server.close)
+    return server
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
+def postgres() -> PostgresServer:
     """The PostgreSQL server that tests share, each with a database of its own. Tests that kill or pause the
     server take `own_postgres`."""
-    server = _shared_postgres()
-    yield server
-    server.close()
+    return _shared_postgres()
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """The Redis server that tests share; flush it. Tests that kill or pause it take `own_redis`."""
-    server = _shared_redis()
-    yield server
-    server.close()
+def redis_server() -> RedisServer:
+    """The Redis server that tests share; flush it. Tests that kill or pause it, and fleets that outlive a
+    test, take one of their own: all that use one Redis are one fleet."""
+    return _shared_redis()
 
 
 @pytest.fixture
