@@ -301,7 +301,7 @@ class Exchange:
 
     def _require_touch(self) -> None:
         """Give no answer whose hold others may have ended: a plain one not at all, a stream no further."""
-        if not self.services.ledger.in_touch:
+        if not self.services.ledger.still_holds(self.request_id):
             self.delivered = self.delivered if self._streams else Delivered(self.services.count)
             raise ServiceUnavailable
 

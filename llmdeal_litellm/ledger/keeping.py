@@ -21,6 +21,7 @@ log = logging.getLogger("llmdeal.ledger")
 
 REAP_EVERY_S = 2.0
 ANSWERS_GONE_AT_ONCE = 1000
+OPEN_HOLDS = "SELECT h.request_id, h.leg FROM open_holds AS h WHERE h.request_id"
 OPS_AT_ONCE = 500
 """So many operations of a spool are one transaction."""
 
@@ -45,6 +46,8 @@ class Keeper:
         self._reaped_s = time.monotonic()
         self.renewed_s = self._reaped_s
         """When every hold of this process had the whole of its lease before it, or there was none."""
+        self.lost: set[Place] = set()
+        """Holds of this process that turned out to have been ended by others; until the process ends them."""
         self._reachable_since_s: float | None = None
 
     def store_failed(self) -> None:
@@ -52,7 +55,7 @@ class Keeper:
         self._reachable_since_s = None
 
     def keep(self, live: Collection[Place]) -> None:
-        """Do what is due now. `live` are the holds of this process that have not ended."""
+        """Do what is due now. `live` are the holds of this process that it has not ended."""
         now_s, lease_s = time.monotonic(), self._lease.us / US_PER_S
         if self._reachable_since_s is None:
             self._reachable_since_s = now_s
@@ -68,13 +71,16 @@ class Keeper:
                 self.reap()
 
     def renew(self, live: Collection[Place]) -> None:
-        """Push the end of the leases of these holds away."""
+        """Push the end of the leases of these holds away, and note which are not open any more."""
         if not live:
             return
         with self._database.write():
+            requests = sorted({str(request) for request, _ in live})
+            found = self._database.rows_in(OPEN_HOLDS, requests, order="h.request_id, h.leg", lock="h")
             until_us = self._database.now_us() + self._lease.us
             rows = [_Renewed(str(request), int(str(leg)), until_us) for request, leg in live]
             self._database.update("open_holds", ("request_id", "leg"), ("lease_until_us",), rows)
+        self.lost |= set(live) - set(found)
 
     def replay_orphans(self) -> int:
         """Write what dead processes of this machine had spooled; returns how many settlements."""

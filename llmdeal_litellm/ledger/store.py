@@ -43,7 +43,6 @@ class Ledger(Protocol):
     def healthy(self) -> bool:
         """Whether the last write worked."""
 
-    @property
-    def in_touch(self) -> bool:
-        """Whether nobody can have taken this process for dead. When it is not, what was held may have been
-        given back: an answer that is given now would be free."""
+    def still_holds(self, request_id: str, leg: int = 0) -> bool:
+        """Whether nobody can have ended this hold, taking this process for dead. When somebody can, what was
+        held may have been given back: an answer that is given now would be free."""

@@ -85,19 +85,20 @@ class GroupLedger:
         self._stopping = False
         self._data_version = 0
         self._writable = True
-        self._written_s = time.monotonic()
 
     @property
     def healthy(self) -> bool:
         """See `Ledger.healthy`. A writer that is gone writes nothing."""
         return self._writable and self._thread.is_alive()
 
-    @property
-    def in_touch(self) -> bool:
-        """See `Ledger.in_touch`: a hold is ended by others a quarter of a lease after the end of its lease,
-        which is renewed every quarter."""
-        last_s = max(self._written_s, self._keeper.renewed_s)
-        return not self._database.is_shared or time.monotonic() - last_s < self._lease.us / US_PER_S * 7 / 8
+    def still_holds(self, request_id: str, leg: int = 0) -> bool:
+        """See `Ledger.still_holds`: others end a hold a quarter of a lease after the end of its lease,
+        which is renewed every quarter. Once it is renewed again, it is known which were ended."""
+        if not self._database.is_shared:
+            return True
+        since_s = time.monotonic() - self._keeper.renewed_s
+        in_touch = since_s < self._lease.us / US_PER_S * 7 / 8
+        return in_touch and (request_id, leg) not in self._keeper.lost
 
     def start(self, loop: asyncio.AbstractEventLoop) -> int:
         """Write what dead processes of this machine spooled, start writing, and see to the holds that dead
@@ -260,7 +261,6 @@ class GroupLedger:
         store is tried with a row of its own, so that health comes back unasked."""
         for begin in range(0, max(1, len(batch)), BATCH_OPS_MAX):
             part = batch[begin : begin + BATCH_OPS_MAX]
-            begun_s = time.monotonic()
             try:
                 results = self._written([w.op for w in part])
             except StoreFailed as failed:
@@ -271,7 +271,7 @@ class GroupLedger:
                 continue
             if not self._writable:
                 log.warning("the store works again")
-            self._writable, self._written_s = True, begun_s
+            self._writable = True
             for waiting, result in zip(part, results, strict=True):
                 self._note(waiting.op, result)
             self._spool.settled(w.op for w in part)
@@ -301,6 +301,7 @@ class GroupLedger:
             self._live.add((op.request_id, op.leg))
         elif isinstance(op, CloseHold):
             self._live.discard((op.request_id, op.leg))
+            self._keeper.lost.discard((op.request_id, op.leg))
 
     def _defect(self, batch: list[Waiting], defect: Exception) -> None:
         """Nothing of the batch was written, for a defect in one operation: it is set apart, so that it cannot

@@ -5,6 +5,8 @@ keeps the answer back. After first byte: it stops in the middle. Before settle: 
 answer is on its way. After settle: the record is seen.
 """
 
+import os
+import signal
 import socket
 import time
 import uuid
@@ -71,6 +73,16 @@ def chat(text: str = TEXT, model: str = CHAT, **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 1000, **fields}
 
 
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """SIGSTOP, and SIGCONT at the end: it lives, and does nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Points:
     """The points, on one fleet whose leases last `lease_s`."""
 
@@ -119,6 +131,7 @@ class Points:
         customer, gateway = self.begin()
         call = self.stops_in_the_middle(gateway, customer, 1)
         call.kill_worker()
+        call.read_all()
         end = self.ended(customer)
         assert end["rule"] in (CRASH_DELIVERED, CRASH_UNDELIVERED)
         self.charged_no_more_than(call, end)
@@ -129,6 +142,7 @@ class Points:
         call = self.stops_in_the_middle(gateway, customer, SENT_EVENTS)
         time.sleep(GRACE_S)  # not for anything to happen: so long it has to be delivered
         call.kill_worker()
+        call.read_all()
         end = self.ended(customer)
         assert end["rule"] == CRASH_DELIVERED
         self.charged_no_more_than(call, end)
@@ -235,6 +249,17 @@ class Points:
         self._world.script("hang", after_chunks=SENT_EVENTS + 1)
         return KillCall(gateway, chat(stream=True), customer).read_events(events)
 
+    def goes_on_behind_its_lease(
+        self, gateway: FleetGateway, customer: Customer, events: int
+    ) -> tuple[KillCall, Row]:
+        """A stream whose worker stood still, while its upstream sent the rest and its hold was resolved; and
+        how that ended."""
+        self._world.script("slow", delay_ms=200)
+        call = KillCall(gateway, chat(stream=True), customer).read_events(events)
+        with stopped(call.worker):
+            end = self.ended(customer)
+        return call.read_all(), end
+
     @contextmanager
     def _settlement_waits(self, gateway: FleetGateway, customer: Customer) -> Iterator[KillCall]:
         """A plain answer that the client has whole, and whose charge waits for the wallet."""
@@ -272,8 +297,8 @@ class Points:
         assert losses == [-OWN_INPUT * PAID_INPUT_NANO]
 
     def charged_no_more_than(self, call: KillCall, end: Row) -> None:
-        """What the client got of a stream, and its input."""
-        got = tokens_of(call.read_all().content)
+        """What the client got of a stream that was read to its end, and its input."""
+        got = tokens_of(call.content)
         if end["rule"] == CRASH_UNDELIVERED:
             return
         assert end["input_tokens"] == OWN_INPUT

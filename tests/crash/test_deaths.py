@@ -3,44 +3,42 @@ whole machine."""
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from counting import tokens_of
 from fleet_world import FleetWorld
 from kill_call import KillCall
 from kill_judge import CRASH_DELIVERED, CRASH_UNDELIVERED
-from kill_points import Points, chat
+from kill_points import Points, chat, stopped
 from processes import until
 
 
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """SIGSTOP, and SIGCONT at the end: it lives, and does nothing meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 def test_a_worker_that_comes_back_after_its_lease(fleet: FleetWorld, points: Points) -> None:
-    """Its stream was charged by the crash rule meanwhile. It ends, and nothing is charged again."""
+    """What was held was given back meanwhile. So it gives no answer, and nothing is charged."""
     customer, gateway = points.begin(siblings=1)
     with points.upstream_keeps_back():
         call = KillCall(gateway, chat(), customer)
-        points.until_held(customer)
+        fleet.reached("waiting", at_least=1)
         with stopped(call.worker):
             until(lambda: fleet.ends(customer), patience_s=60, what="the hold to be resolved")
     call.read_all()
 
-    assert call.status == 200
+    assert call.status == 503, gateway.log[-2500:]
     until(lambda: "had ended as crash_undelivered" in gateway.log, what="the worker to say so")
     points.given_back(customer)
 
 
+def test_a_stream_of_a_worker_that_comes_back_after_its_lease(fleet: FleetWorld, points: Points) -> None:
+    """It was charged what had been delivered. What arrived meanwhile is not delivered, for nobody pays it."""
+    customer, gateway = points.begin(siblings=1)
+    call, end = points.goes_on_behind_its_lease(gateway, customer, 5)
+    points.charged_no_more_than(call, end)
+
+    assert b"[DONE]" not in call.received
+    assert b"service_unavailable" in call.received
+
+
 def test_a_worker_that_stops_with_rows_locked(fleet: FleetWorld, points: Points) -> None:
-    """The server ends its transaction; others go on with the same wallet, and its hold never comes to be."""
+    """The server ends its transaction; others go on with the same wallet, and its hold comes to nothing."""
     customer, gateway = points.begin(siblings=1)
     with points.wallet_locked(customer):
         call = KillCall(gateway, chat(), customer)
@@ -57,8 +55,12 @@ def test_a_worker_that_stops_with_rows_locked(fleet: FleetWorld, points: Points)
     finally:
         gateway.kill_worker(call.worker)
     call.read_all()
+    fleet.settled(customer, patience_s=120)
+    fleet.verify()
 
-    assert points.ended(customer)["rule"] == "completed"
+    # Those of requests that were refused while the row was locked may have been written, and given back.
+    kinds = sorted(end["kind"] for end in fleet.ends(customer).values())
+    assert kinds == ["post"] + ["void"] * (len(kinds) - 1)
 
 
 def test_the_parent_dies(fleet: FleetWorld, points: Points) -> None:

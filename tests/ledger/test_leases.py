@@ -75,11 +75,13 @@ def test_a_hold_is_its_workers_for_the_length_of_a_lease(fleet: Fleet) -> None:
 
 
 def test_renewing_moves_the_ends_of_the_named_holds(fleet: Fleet) -> None:
-    """From now on for a whole lease, for those and no others; one that has ended meanwhile is no error."""
+    """From now on for a whole lease, for those and no others; those that have ended meanwhile are said."""
     fleet.hold("r1", "r2", "r3", lease=ALIVE, since_us=50 * US_PER_S)
     live: set[Hold] = {("r1", 0), ("r3", 0), ("gone", 0), ("r2", 1)}
-    fleet.keeper().renew(live)
+    keeper = fleet.keeper()
+    keeper.renew(live)
 
+    assert keeper.lost == {("gone", 0), ("r2", 1)}
     assert fleet.leases() == {"r1": ("alive", 60), "r2": ("alive", 10), "r3": ("alive", 60)}
     fleet.keeper().renew(set())
     assert fleet.leases()["r2"] == ("alive", 10)

@@ -4,14 +4,24 @@ import asyncio
 
 import pytest
 
-from llmdeal_litellm.ledger.ops import Balance, Closed, Credit, Held, Idempotency, OpenHold, Reason, Refused
+from llmdeal_litellm.ledger.ops import (
+    Balance,
+    Closed,
+    CloseHold,
+    Credit,
+    Held,
+    Idempotency,
+    OpenHold,
+    Reason,
+    Refused,
+)
 from llmdeal_litellm.ledger.rows import US_PER_S, Lease
 from llmdeal_litellm.ledger.writer import GroupLedger
 from llmdeal_litellm.policy.usage import Rule
 
 from .bank import Bank, open_hold, quote
 from .places import Place
-from .running import HOLD, Shop, paid, running
+from .running import HOLD, Shop, paid, running, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -55,6 +65,22 @@ async def test_open_holds_of_a_key_are_bounded(postgres_store: Place) -> None:
         32,
         68,
     ]
+
+
+async def test_a_hold_that_others_ended_is_known_to_be_lost(postgres_store: Place) -> None:
+    """From the next time the leases are renewed: no answer is given for it, while others go on."""
+    shop = Shop(postgres_store, funds=3 * HOLD)
+    async with running(shop, lease=Lease("stood still", US_PER_S)) as ledger:
+        for name in ("lost", "kept"):
+            assert isinstance(await ledger.open_hold(shop.request(name)), Held)
+        with shop.bank() as reaper:
+            reaper.do(CloseHold("lost", Rule.CRASH_UNDELIVERED, None))
+        await until(lambda: not ledger.still_holds("lost"))
+        assert ledger.still_holds("kept")
+
+        assert await ledger.close_hold(paid("lost")) == Closed(0, Rule.CRASH_UNDELIVERED, already=True)
+        assert await ledger.close_hold(paid("kept")) == Closed(HOLD, Rule.COMPLETED)
+    assert shop.failed() == {}
 
 
 async def test_of_repetitions_at_two_gateways_one_runs(postgres_store: Place) -> None:

@@ -7,6 +7,7 @@ from stateful_run import run
 from stateful_tally import missing
 
 SEED = 3
+SEEDS = 5
 STEPS = 50
 
 WANTED = {
@@ -47,10 +48,17 @@ WANTED_AGAIN = {"open": "held", "extend": "covered already", "mark": "done", "en
 
 
 def agrees(bench: Bench, examples: int) -> None:
-    """The ledger agrees with the model, and was really tried."""
-    run(bench, examples=examples, steps=STEPS, number=SEED)
-    assert missing(bench.tally.first, WANTED) == []
-    assert missing(bench.tally.again, WANTED_AGAIN) == []
+    """The ledger agrees with the model, and was really tried.
+
+    What a seed comes to depends on what else is loaded, as Hypothesis picks numbers out of modules; so what
+    is rare gets a few seeds to happen.
+    """
+    for number in range(SEED, SEED + SEEDS):
+        run(bench, examples=examples, steps=STEPS, number=number)
+        never = missing(bench.tally.first, WANTED) + missing(bench.tally.again, WANTED_AGAIN)
+        if not never:
+            break
+    assert never == []
 
 
 def test_the_ledger_agrees_with_the_model_in_sqlite() -> None:
