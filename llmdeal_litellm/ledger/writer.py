@@ -78,7 +78,8 @@ class GroupLedger:
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._unsettled: list[Waiting] = []
         self._settling: dict[Place, Waiting] = {}
-        self._live: set[Place] = set()
+        self._live: dict[Place, float] = {}
+        """When each was opened at the earliest, by the monotonic clock."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._spooling: asyncio.Task[None] | None = None
@@ -96,9 +97,9 @@ class GroupLedger:
         which is renewed every quarter. Once it is renewed again, it is known which were ended."""
         if not self._database.is_shared:
             return True
-        since_s = time.monotonic() - self._keeper.renewed_s
-        in_touch = since_s < self._lease.us / US_PER_S * 7 / 8
-        return in_touch and (request_id, leg) not in self._keeper.lost
+        place: Place = (request_id, leg)
+        since_s = time.monotonic() - max(self._keeper.renewed_s, self._live.get(place, 0.0))
+        return since_s < self._lease.us / US_PER_S * 7 / 8 and place not in self._keeper.lost
 
     def start(self, loop: asyncio.AbstractEventLoop) -> int:
         """Write what dead processes of this machine spooled, start writing, and see to the holds that dead
@@ -261,6 +262,7 @@ class GroupLedger:
         store is tried with a row of its own, so that health comes back unasked."""
         for begin in range(0, max(1, len(batch)), BATCH_OPS_MAX):
             part = batch[begin : begin + BATCH_OPS_MAX]
+            begun_s = time.monotonic()
             try:
                 results = self._written([w.op for w in part])
             except StoreFailed as failed:
@@ -273,7 +275,7 @@ class GroupLedger:
                 log.warning("the store works again")
             self._writable = True
             for waiting, result in zip(part, results, strict=True):
-                self._note(waiting.op, result)
+                self._note(waiting.op, result, begun_s)
             self._spool.settled(w.op for w in part)
             self._deliver([(w, r) for w, r in zip(part, results, strict=True) if w.future is not None])
 
@@ -295,12 +297,12 @@ class GroupLedger:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _note(self, op: Op, result: Result) -> None:
+    def _note(self, op: Op, result: Result, begun_s: float) -> None:
         """Which holds are ours, to renew their leases."""
         if isinstance(op, OpenHold) and isinstance(result, Held):
-            self._live.add((op.request_id, op.leg))
+            self._live[(op.request_id, op.leg)] = begun_s
         elif isinstance(op, CloseHold):
-            self._live.discard((op.request_id, op.leg))
+            self._live.pop((op.request_id, op.leg), None)
             self._keeper.lost.discard((op.request_id, op.leg))
 
     def _defect(self, batch: list[Waiting], defect: Exception) -> None:
