@@ -7,7 +7,7 @@ GATEWAY_ENV := LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR LITELLM_DONT_
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --extra install
 
-.PHONY: help run install test check wires faults hangups exact crash properties bench-codecs bench-ledger litellm-upgrade lock clean
+.PHONY: help run install test check wires faults hangups exact crash properties bench bench-codecs bench-ledger litellm-upgrade lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -44,6 +44,9 @@ crash: $(VENV)/.dev ## kill workers of a fleet 1,000 times under load, and print
 properties: $(VENV)/.dev ## compare the ledger with its model at length; EXAMPLES, STEPS, STORE, SEED
 	@$(BIN)/python tests/ledger/properties.py $(foreach option,EXAMPLES STEPS STORE SEED,\
 		$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) $($(option))))
+
+bench: $(VENV)/.dev ## this gateway beside others on one machine in one run: throughput, latency, CPU, memory
+	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)
 
 bench-codecs: $(VENV)/.dev ## what the codec of each wire costs, beside LiteLLM's own classes
 	@$(BIN)/python benchmarks/wire_codecs.py $(ARGS)
