@@ -207,7 +207,7 @@ async def test_what_has_ended_is_not_renewed(store: Place) -> None:
             await ledger.open_hold(shop.request(f"r{n}"))
         for n in range(5):
             await ledger.close_hold(CloseHold(f"r{n}", Rule.COMPLETED, Billed(100, 100)))
-        assert ledger._live == set()
+        assert not ledger._live
 
 
 @pytest.mark.asyncio

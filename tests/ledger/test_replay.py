@@ -1,6 +1,7 @@
 """Settlements on disk and the store that gets them: from the process that kept them, or from the next one."""
 
 import asyncio
+import contextlib
 from collections.abc import Collection
 
 import pytest
@@ -26,9 +27,12 @@ TOO_MUCH = CloseHold("r0", Rule.COMPLETED, Billed(100, 101))
 
 
 def spooled(place: Place) -> dict[str, list[Spooled]]:
-    """What each file beside the store says."""
-    folder = place.folder / "spool"
-    return {path.name: read(path.read_bytes()) for path in sorted(folder.glob("*"))}
+    """What each file beside the store says. One that is just being replaced or removed is not there."""
+    found: dict[str, list[Spooled]] = {}
+    for path in sorted((place.folder / "spool").glob("*.spool")):
+        with contextlib.suppress(FileNotFoundError):
+            found[path.name] = read(path.read_bytes())
+    return found
 
 
 def left_by_a_dead_process(place: Place, *ops: Spooled, name: str = "dead") -> None:

@@ -26,4 +26,5 @@ CREATE TABLE idempotency (
 
 CREATE INDEX idempotency_expiry ON idempotency (expires_at_us);
 
-CREATE INDEX open_holds_owner ON open_holds (lease_owner);
+-- Nothing asks for it, and every charge paid for it.
+DROP INDEX records_key;
