@@ -7,13 +7,13 @@ limiter reserved is corrected where the hold ends.
 
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from llmdeal_litellm.accounts.answers import Answered
 from llmdeal_litellm.accounts.callers import AccountsDown, Caller
-from llmdeal_litellm.catalog.model import Alias, Kind, Member, Tier
+from llmdeal_litellm.catalog.model import Alias, Kind, Tier
 from llmdeal_litellm.errors import (
     InvalidApiKey,
     InvalidRequest,
@@ -29,7 +29,7 @@ from llmdeal_litellm.policy.answer import Identity
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.delivered import Delivered
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
-from llmdeal_litellm.policy.lanes import cheapest_first
+from llmdeal_litellm.policy.lanes import cheapest_first, most_overhead
 from llmdeal_litellm.policy.preview import bands, expected_cost
 from llmdeal_litellm.policy.pricing import Quote, quote_chat, quote_embeddings
 from llmdeal_litellm.policy.rate_limit import Standing
@@ -79,11 +79,8 @@ class Exchange:
         raw_key = keys.bearer_key(headers)
         if raw_key is None:
             raise InvalidApiKey
-        try:
-            async with self._store.wait():
-                caller = await self.services.callers.find(keys.key_digest(self.services.key_pepper, raw_key))
-        except AccountsDown:
-            raise ServiceUnavailable from None
+        digest = keys.key_digest(self.services.key_pepper, raw_key)
+        caller = self.services.callers.known(digest) or await self._found(digest)
         if caller is None:
             raise InvalidApiKey
         self.caller = caller
@@ -92,6 +89,13 @@ class Exchange:
         if caller.frozen:
             raise KeyFrozen
         return caller
+
+    async def _found(self, digest: bytes) -> Caller | None:
+        try:
+            async with self._store.wait():
+                return await self.services.callers.find(digest)
+        except AccountsDown:
+            raise ServiceUnavailable from None
 
     @property
     def known_caller(self) -> Caller:
@@ -141,7 +145,7 @@ class Exchange:
         quote = quote_chat(
             alias.rates,
             own_input=count.own,
-            input_bound=tokens.input_bound(count.own, _overhead(members)),
+            input_bound=tokens.input_bound(count.own, most_overhead(members)),
             output_limit=limit,
             caller_limit=caller_limit,
             expected=expected_cost(alias.rates, count.preview, caller_limit),
@@ -165,7 +169,7 @@ class Exchange:
         members = cheapest_first(alias, own_input=own, expected_output=0)
         plan = self.services.upstreams.plan_embeddings
         serving = Serving(self.services, alias, self.model, members, lambda m: plan(request, m))
-        bound = tokens.input_bound(own, _overhead(members))
+        bound = tokens.input_bound(own, most_overhead(members))
         await self._hold(quote_embeddings(alias.rates, own_input=own, input_bound=bound), serving)
         return serving
 
@@ -394,7 +398,3 @@ class Exchange:
         if self.hold is None:
             raise RuntimeError("nothing is billed before a hold")
         return self.hold
-
-
-def _overhead(members: Sequence[Member]) -> int:
-    return max((m.deployment.prompt_overhead for m in members), default=0)

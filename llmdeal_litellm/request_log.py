@@ -3,8 +3,9 @@
 No prompt, no answer, no raw key and no upstream's words are in it: `Exchange` does not keep them.
 """
 
-import json
 import logging
+
+import orjson
 
 from llmdeal_litellm.exchange import Exchange
 from llmdeal_litellm.money import charge
@@ -51,7 +52,7 @@ def write(exchange: Exchange, *, path: str, status: int | None, code: str | None
             "charge_nano_usd": 0 if billed is None else charged(exchange, billed),
         }
         _measure(exchange, total_s - upstream_s, upstream_s)
-    log.info("%s", json.dumps(line, separators=(",", ":")))
+    log.info("%s", orjson.dumps(line).decode())
 
 
 def _measure(exchange: Exchange, ours_s: float, upstream_s: float) -> None:

@@ -44,14 +44,20 @@ class Callers:
         self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
         self._forgotten = 0
 
+    def known(self, digest: bytes) -> Caller | None:
+        """The caller, where that is remembered."""
+        known = self._known.get(digest)
+        if known is None or self._monotonic_s() - known[0] >= self._believed_s:
+            return None
+        self._known.move_to_end(digest)
+        return known[1]
+
     async def find(self, digest: bytes) -> Caller | None:
         """The caller, or None for an unknown or revoked key. Raises AccountsDown."""
-        now_s = self._monotonic_s()
-        known = self._known.get(digest)
-        if known is not None and now_s - known[0] < self._believed_s:
-            self._known.move_to_end(digest)
-            return known[1]
-        forgotten = self._forgotten
+        known = self.known(digest)
+        if known is not None:
+            return known
+        now_s, forgotten = self._monotonic_s(), self._forgotten
         try:
             rows = await self._reader.rows(SELECT, (digest,))
         except StoreFailed as failed:

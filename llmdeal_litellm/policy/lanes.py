@@ -1,5 +1,7 @@
 """In which order the members of an alias are offered a request. Pure: health is an argument, not a lookup."""
 
+from collections.abc import Sequence
+
 from llmdeal_litellm.catalog.model import Alias, Deployment, Member
 
 
@@ -11,3 +13,8 @@ def cheapest_first(alias: Alias, *, own_input: int, expected_output: int) -> tup
 def _cost(deployment: Deployment, own_input: int, expected_output: int) -> int:
     """Pico-USD. A pinned alias may come without costs; it has one member, so its place does not matter."""
     return own_input * (deployment.input_cost or 0) + expected_output * (deployment.output_cost or 0)
+
+
+def most_overhead(members: Sequence[Member]) -> int:
+    """Tokens that the chattiest of these upstreams adds to a prompt of its own."""
+    return max((m.deployment.prompt_overhead for m in members), default=0)

@@ -15,7 +15,7 @@ from llmdeal_litellm.policy import rate_limit
 from llmdeal_litellm.policy.answer import error_event
 from llmdeal_litellm.policy.rate_limit import Standing
 from llmdeal_litellm.policy.strict_json import JsonObject, parse_object
-from llmdeal_litellm.seams import server
+from llmdeal_litellm.seams.server import Connection
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -50,6 +50,7 @@ class HttpExchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, unread_s: float) -> None:
         self._receive = receive
         self._send = send
+        self._connection = Connection(send)
         self._unread_s = unread_s
         self._shared: Headers = (
             (b"server", limits.SERVER_NAME),
@@ -128,23 +129,26 @@ class HttpExchange:
         if self.outlives_caller:
             await work
             return
-        task = asyncio.create_task(work)
-        watch = asyncio.create_task(self._hangup())
-        try:
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-                if task.cancelled() or task.exception() is None:
-                    raise CallerLeft
-            task.result()
-        finally:
-            watch.cancel()
+        task, left = asyncio.current_task(), False
+        assert task is not None, "a request is served by a task"
+
+        def leave() -> None:
+            nonlocal left
+            left = True
             task.cancel()
 
-    async def _hangup(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        if self._connection.is_gone:
+            work.close()
+            raise CallerLeft
+        with self._connection.watched(leave):
+            try:
+                await work
+            except asyncio.CancelledError:
+                if not left:
+                    raise
+        if left:
+            task.uncancel()
+            raise CallerLeft
 
     async def respond(self, status: int, body: bytes, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """A whole JSON answer."""
@@ -204,14 +208,19 @@ class HttpExchange:
 
     async def _deliver(self, message: Message) -> None:
         """Send, but not for ever: a client that stops reading would keep its hold and its upstream open."""
-        if server.is_gone(self._send):
+        if self._connection.is_gone:
             self._left()
-            return
+        elif self._connection.takes_at_once:
+            await self._send(message)
+        else:
+            await self._deliver_slowly(message)
+
+    async def _deliver_slowly(self, message: Message) -> None:
         try:
             async with asyncio.timeout(self._unread_s):
                 await self._send(message)
         except TimeoutError:
-            server.abort(self._send)
+            self._connection.abort()
             self._left()
 
     def _left(self) -> None:

@@ -4,8 +4,9 @@ LiteLLM has no options for these, so the running server is found behind its own 
 """
 
 import signal
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
 from typing import Any, Protocol
 
 import orjson
@@ -28,11 +29,19 @@ class _Connection(Protocol):
 
 class _Cycle(Protocol):
     transport: "_Transport"
+    flow: "_Flow"
     keep_alive: bool
     disconnected: bool
 
 
+class _Flow(Protocol):
+    write_paused: bool
+
+    def resume_reading(self) -> None: ...
+
+
 class _Transport(Protocol):
+    def get_protocol(self) -> object: ...
     def write(self, data: bytes) -> None: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
@@ -89,30 +98,76 @@ def _without_trailers(complete: Callable[[_Connection], None]) -> Callable[[_Con
     return on_headers_complete
 
 
-def abort(send: object) -> None:
-    """Drop the connection behind an ASGI `send`. Closing it would wait for a peer that does not read."""
-    cycle = _cycle(send)
-    if cycle is not None:
-        cycle.transport.abort()
-        cycle.disconnected = True
+class Connection:
+    """The connection behind an ASGI `send`, where the server is uvicorn; under another one it knows nothing,
+    and says what is safe."""
+
+    def __init__(self, send: object) -> None:
+        found: _Cycle | None = getattr(send, "__self__", None)
+        # By name: uvloop's transports are no asyncio.Transport.
+        self._cycle = found if hasattr(found, "transport") and hasattr(found, "flow") else None
+
+    def abort(self) -> None:
+        """Drop it. Closing it would wait for a peer that does not read."""
+        if self._cycle is not None:
+            self._cycle.transport.abort()
+            self._cycle.disconnected = True
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is closed. Uvicorn does not tell a request with another one behind it on the same
+        connection, and goes on writing."""
+        if self._cycle is None or not self._cycle.transport.is_closing():
+            return False
+        self._cycle.disconnected = True
+        return True
+
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether what is sent now does not wait for the peer to read."""
+        return self._cycle is not None and not self._cycle.flow.write_paused
+
+    @contextmanager
+    def watched(self, tell: Callable[[], None]) -> Iterator[bool]:
+        """Call `tell` when it is lost meanwhile; yields False where nobody can say. One request of a
+        connection runs at a time."""
+        cycle = self._cycle
+        if cycle is None:
+            yield False
+            return
+        transport = cycle.transport
+
+        def lost() -> None:
+            # Uvicorn tells the newest request of the connection, and would answer 500 for this one.
+            cycle.disconnected = True
+            tell()
+
+        protocol: Any = type(transport.get_protocol())
+        _tell_of_losses(protocol)
+        # As `receive` does: a loss is not noticed where nothing is read.
+        cycle.flow.resume_reading()
+        _watched[transport] = lost
+        try:
+            yield True
+        finally:
+            _watched.pop(transport, None)
 
 
-def is_gone(send: object) -> bool:
-    """Whether the connection behind an ASGI `send` is closed.
-
-    Uvicorn does not tell a request with another one behind it on the same connection, and goes on writing.
-    """
-    cycle = _cycle(send)
-    if cycle is None or not cycle.transport.is_closing():
-        return False
-    cycle.disconnected = True
-    return True
+_watched: dict[object, Callable[[], None]] = {}
 
 
-def _cycle(send: object) -> _Cycle | None:
-    """By name: uvloop's transports are no asyncio.Transport."""
-    found = getattr(send, "__self__", None)
-    return found if hasattr(found, "transport") else None
+@cache
+def _tell_of_losses(protocol: Any) -> None:
+    """Have connections of this class tell who watches them."""
+    lost = protocol.connection_lost
+
+    def connection_lost(connection: _Connection, failure: Exception | None) -> None:
+        tell = _watched.get(connection.transport)
+        lost(connection, failure)
+        if tell is not None:
+            tell()
+
+    protocol.connection_lost = connection_lost
 
 
 def malformed(default_headers: list[tuple[bytes, bytes]], request_id: str) -> bytes:

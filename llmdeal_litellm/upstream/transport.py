@@ -1,17 +1,19 @@
 """HTTP to upstreams: pooled, no redirects, no cookies, every wait and every size bounded."""
 
-import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
+from functools import lru_cache
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 from llmdeal_litellm.catalog.model import Deadlines
 from llmdeal_litellm.limits import STREAM_BYTES_MAX, UPSTREAM_ERROR_BYTES_MAX
 from llmdeal_litellm.upstream.codecs.wire import UpstreamCall
 from llmdeal_litellm.upstream.failures import BrokenAnswer, NotReached, TooSlow
+from llmdeal_litellm.upstream.patience import Patience
 
 CONNECTIONS_MAX = 1000
 CONNECTIONS_PER_HOST_MAX = 500
@@ -43,7 +45,6 @@ class Transport:
             trust_env=False,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
-            trace_configs=[_tells_when_sent()],
         )
 
     async def close(self) -> None:
@@ -56,18 +57,17 @@ class Transport:
         Raises NotReached, TooSlow or BrokenAnswer.
         """
         # A provider sends nothing of a plain answer before all of it is done: only the whole has a deadline.
-        async with self._open(call, deadlines, first_byte_s=deadlines.answer_s, sent=sent) as response:
-            most = most_bytes if response.status == 200 else UPSTREAM_ERROR_BYTES_MAX
+        async with self._open(call, deadlines, first_byte_s=deadlines.answer_s, sent=sent) as incoming:
+            if incoming.response.status != 200:
+                return await incoming.refusal()
             pieces: list[bytes] = []
             size = 0
-            async for piece in _pieces(response, deadlines.silence_s):
+            while piece := await incoming.piece():
                 size += len(piece)
-                if size > most:
-                    if response.status != 200:
-                        break
-                    raise BrokenAnswer(f"an answer of more than {most} bytes")
+                if size > most_bytes:
+                    raise BrokenAnswer(f"an answer of more than {most_bytes} bytes")
                 pieces.append(piece)
-            return _reply(response, b"".join(pieces))
+            return incoming.reply(b"".join(pieces))
 
     @asynccontextmanager
     async def stream(
@@ -77,85 +77,114 @@ class Transport:
 
         Leaving the context closes the connection unless the answer was read to its end. Raises as `fetch`.
         """
-        async with self._open(call, deadlines, first_byte_s=deadlines.first_byte_s, sent=sent) as response:
-            if response.status == 200:
-                yield _reply(response, b""), _bounded(response, deadlines.silence_s)
+        async with self._open(call, deadlines, first_byte_s=deadlines.first_byte_s, sent=sent) as incoming:
+            if incoming.response.status == 200:
+                yield incoming.reply(b""), incoming.pieces()
             else:
-                body = b""
-                async for piece in _pieces(response, deadlines.silence_s):
-                    body += piece
-                    if len(body) > UPSTREAM_ERROR_BYTES_MAX:
-                        break
-                yield _reply(response, body), _nothing()
+                yield await incoming.refusal(), _nothing()
 
     @asynccontextmanager
     async def _open(
         self, call: UpstreamCall, deadlines: Deadlines, *, first_byte_s: float, sent: Sent
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        timeout = aiohttp.ClientTimeout(total=deadlines.answer_s, sock_connect=deadlines.connect_s)
+    ) -> AsyncIterator["_Incoming"]:
+        patience, ends_s = Patience(), time.monotonic() + deadlines.answer_s
         try:
-            async with asyncio.timeout(first_byte_s):
-                response = await self._session.post(
+            wait_s = min(first_byte_s, deadlines.answer_s)
+            response = await self._head(call, patience, wait_s, deadlines.connect_s, sent)
+            try:
+                encoding = response.headers.get("content-encoding", "identity")
+                if encoding.strip().lower() != "identity" and response.status == 200:
+                    raise BrokenAnswer("a compressed answer that was not asked for")
+                yield _Incoming(response, patience, deadlines.silence_s, ends_s)
+            finally:
+                # Closes the connection when the answer was not read to its end, otherwise gives it back.
+                response.release() if response.content.at_eof() else response.close()
+        finally:
+            patience.end()
+
+    async def _head(
+        self, call: UpstreamCall, patience: Patience, wait_s: float, connect_s: float, sent: Sent
+    ) -> aiohttp.ClientResponse:
+        """Send a request and wait for the head of its answer. Raises NotReached or TooSlow."""
+        try:
+            with patience.within(wait_s):
+                return await self._session.post(
                     call.url,
-                    data=call.body,
+                    data=_Body(call.body, sent),
                     headers=call.headers,
-                    timeout=timeout,
+                    timeout=_connecting_within(connect_s),
                     allow_redirects=False,
-                    trace_request_ctx=sent,
                 )
         except TimeoutError as slow:
             raise (NotReached if isinstance(slow, aiohttp.ConnectionTimeoutError) else TooSlow)(
-                f"no answer within {first_byte_s:g} s"
+                f"no answer within {wait_s:g} s"
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as failed:
             raise NotReached(f"{type(failed).__name__}") from None
+
+
+class _Incoming:
+    """An answer whose head is there. `ends_s` is when all of it must be, by the monotonic clock."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, patience: Patience, silence_s: float, ends_s: float
+    ) -> None:
+        self.response = response
+        self._patience = patience
+        self._silence_s = silence_s
+        self._ends_s = ends_s
+
+    async def piece(self) -> bytes:
+        """What has arrived since the last time; empty at the end. Raises TooSlow or BrokenAnswer."""
         try:
-            encoding = response.headers.get("content-encoding", "identity")
-            if encoding.strip().lower() != "identity" and response.status == 200:
-                raise BrokenAnswer("a compressed answer that was not asked for")
-            yield response
-        finally:
-            # Closes the connection when the answer was not read to its end, otherwise gives it back.
-            response.release() if response.content.at_eof() else response.close()
-
-
-def _tells_when_sent() -> aiohttp.TraceConfig:
-    async def headers_sent(session: object, context: SimpleNamespace, params: object) -> None:
-        context.trace_request_ctx()
-
-    config = aiohttp.TraceConfig()
-    config.on_request_headers_sent.append(headers_sent)
-    return config
-
-
-async def _pieces(response: aiohttp.ClientResponse, silence_s: float) -> AsyncIterator[bytes]:
-    """The body as it arrives. Raises TooSlow or BrokenAnswer."""
-    while True:
-        try:
-            async with asyncio.timeout(silence_s):
-                piece = await response.content.readany()
+            with self._patience.within(min(self._silence_s, self._ends_s - time.monotonic())):
+                return await self.response.content.readany()
         except TimeoutError:
             raise TooSlow("silence in the middle of an answer") from None
         except (aiohttp.ClientError, OSError) as failed:
             raise BrokenAnswer(f"cut: {type(failed).__name__}") from None
-        if not piece:
-            return
-        yield piece
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """All of them, up to a bound. Raises as `piece`."""
+        size = 0
+        while piece := await self.piece():
+            size += len(piece)
+            if size > STREAM_BYTES_MAX:
+                raise BrokenAnswer(f"a stream of more than {STREAM_BYTES_MAX} bytes")
+            yield piece
+
+    async def refusal(self) -> Reply:
+        """The reply with as much of its body as tells why. Raises as `piece`."""
+        body = b""
+        while len(body) <= UPSTREAM_ERROR_BYTES_MAX and (piece := await self.piece()):
+            body += piece
+        return self.reply(body[:UPSTREAM_ERROR_BYTES_MAX])
+
+    def reply(self, body: bytes) -> Reply:
+        """The answer with this body."""
+        found = self.response
+        return Reply(found.status, found.content_type, found.headers.get("retry-after"), body)
 
 
-async def _bounded(response: aiohttp.ClientResponse, silence_s: float) -> AsyncIterator[bytes]:
-    size = 0
-    async for piece in _pieces(response, silence_s):
-        size += len(piece)
-        if size > STREAM_BYTES_MAX:
-            raise BrokenAnswer(f"a stream of more than {STREAM_BYTES_MAX} bytes")
-        yield piece
+class _Body(aiohttp.BytesPayload):
+    """A request's body, which tells when it goes out. The client's own tracing costs more than sending it."""
+
+    def __init__(self, body: bytes, sent: Sent) -> None:
+        super().__init__(body)
+        self._sent = sent
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """See `aiohttp.Payload`."""
+        self._sent()
+        await super().write_with_length(writer, content_length)
+
+
+@lru_cache
+def _connecting_within(seconds: float) -> aiohttp.ClientTimeout:
+    """The one bound that the client sees to."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=seconds)
 
 
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield b""  # pragma: no cover - makes this an asynchronous generator
-
-
-def _reply(response: aiohttp.ClientResponse, body: bytes) -> Reply:
-    return Reply(response.status, response.content_type, response.headers.get("retry-after"), body)

@@ -71,15 +71,15 @@ def test_leaving_in_the_first_of_two(place: Place, resets: bool) -> None:
 
 
 def test_leaving_in_the_first_of_two_plain_ones(place: Place) -> None:
-    """With a second request in the line the server reads on only after the first answer, so this client's
-    leaving is not seen before that: the first is complete and billed, the second is not begun."""
+    """The first is cancelled and billed as left, though a second one waits in the line; that is not begun."""
     place.control.post("/barrier/close")
     call = _Sent(place, request(place, chat("say 2 words")) * 2)
     place.reached("waiting", at_least=1)
     call.close()
+    place.reached("hangups", at_least=1)
     place.control.post("/barrier/open")
 
-    assert place.only_end()["rule"] == "completed"
+    assert place.only_end()["rule"] == "caller_left"
     assert place.asked == 1
 
 

@@ -36,6 +36,8 @@ MAP_FAILURES = (
 )
 """What a map raises for parameters it cannot translate: a refusal of its own or, since it walks callers' JSON
 schemas without checking them, whatever it stumbles over."""
+REMEMBERED_MAX, REMEMBERED_BYTES_MAX = 1024, 4096
+"""So many translations of each provider are remembered, of parameters no longer than that."""
 SAMPLING = frozenset({"temperature", "top_p"})
 
 
@@ -61,6 +63,9 @@ class LiteLlmParameters:
             raise UnknownProvider(
                 f"'{provider}' is no provider with a chat wire; use openai/<model>"
             ) from None
+        self._remembered = lru_cache(maxsize=REMEMBERED_MAX)(
+            lambda model, given: orjson.dumps(self._mapped(model, given))
+        )
         self.supports = lru_cache(maxsize=256)(self._supports)
         self._config = lru_cache(maxsize=256)(self._config_of)
 
@@ -76,12 +81,22 @@ class LiteLlmParameters:
         return REASONING_EFFORTS if highest else REASONING_EFFORTS[:-1]
 
     def translate(self, model: str, parameters: Mapping[str, object]) -> dict[str, object]:
-        """See `ParameterMap.translate`. The maps change what they are given, so they get a copy."""
-        copied = orjson.loads(orjson.dumps(parameters))
+        """See `ParameterMap.translate`. What was translated before is remembered: callers send the same
+        parameters again and again, and a map takes longer than all the rest of a request."""
+        given = orjson.dumps(parameters)
+        found: dict[str, object]
         try:
-            found: dict[str, object] = self._config(model).map_openai_params(copied, {}, model, True)
+            if len(given) <= REMEMBERED_BYTES_MAX:
+                found = orjson.loads(self._remembered(model, given))
+            else:
+                found = self._mapped(model, given)
         except MAP_FAILURES:
             raise CannotHonour("response_format" if "response_format" in parameters else "tools") from None
+        return found
+
+    def _mapped(self, model: str, given: bytes) -> dict[str, object]:
+        """The maps change what they are given, so each gets its own."""
+        found: dict[str, object] = self._config(model).map_openai_params(orjson.loads(given), {}, model, True)
         return found
 
     def _config_of(self, model: str):  # type: ignore[no-untyped-def]  # LiteLLM's class of the provider
