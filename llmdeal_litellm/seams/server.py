@@ -128,12 +128,11 @@ class Connection:
         return self._cycle is not None and not self._cycle.flow.write_paused
 
     @contextmanager
-    def watched(self, tell: Callable[[], None]) -> Iterator[bool]:
-        """Call `tell` when it is lost meanwhile; yields False where nobody can say. One request of a
-        connection runs at a time."""
+    def watched(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call `tell` when it is lost meanwhile. One request of a connection runs at a time."""
         cycle = self._cycle
         if cycle is None:
-            yield False
+            yield
             return
         transport = cycle.transport
 
@@ -148,7 +147,7 @@ class Connection:
         cycle.flow.resume_reading()
         _watched[transport] = lost
         try:
-            yield True
+            yield
         finally:
             _watched.pop(transport, None)
 
