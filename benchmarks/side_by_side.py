@@ -3,7 +3,7 @@
 Each gateway is pinned to one core; load, upstream, PostgreSQL and Redis are on the other one. Rounds are in
 turn, figures are medians. At the end the ledgers are verified, and as many charges must be there as answers.
 
-Options, in ARGS: `--rounds N` (5), `--seconds S` of each (2), `--only LETTERS` (abcdef), `--connections
+Options, in ARGS: `--rounds N` (5), `--seconds S` of each (2), `--only LETTERS` (abcde; f is Portkey), `--connections
 N,N,…` (1,16,64), `--json FILE`.
 """
 
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "gateways"))
 from canned import CHUNKS, MODEL, chat_body
 from places import upstream
 from rounds import Book, Case, Results, in_turn, one_round
-from sides import ALL, Gateway
+from sides import ALL, USUAL, Gateway
 from table import summary, table
 
 INPUT_TOKENS = 240
@@ -119,7 +119,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--only", default="".join(ALL))
+    parser.add_argument("--only", default=USUAL)
     parser.add_argument(
         "--connections", type=lambda text: [int(n) for n in text.split(",")], default=[1, 16, 64]
     )

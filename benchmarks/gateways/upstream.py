@@ -13,7 +13,7 @@ import uvloop
 from canned import Canned, anthropic, gemini, openai
 
 HEAD_ENDS = b"\r\n\r\n"
-LENGTH = b"content-length:"
+LENGTH, CHUNKED = b"content-length:", b"transfer-encoding: chunked"
 CHUNK_END = b"0\r\n\r\n"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PLAIN_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
@@ -51,7 +51,10 @@ class Upstream(asyncio.Protocol):
             head_ends = self._received.find(HEAD_ENDS)
             if head_ends < 0:
                 return
-            self._ends = head_ends + len(HEAD_ENDS) + _body_bytes(self._received[:head_ends].lower())
+            head = self._received[:head_ends].lower()
+            if CHUNKED in head and not self._received.endswith(CHUNK_END):
+                return
+            self._ends = head_ends + len(HEAD_ENDS) + _body_bytes(head)
         if len(self._received) < self._ends:
             return
         request, self._received, self._ends = self._received, b"", 0
@@ -76,9 +79,10 @@ class Upstream(asyncio.Protocol):
 
 
 def _body_bytes(head: bytes) -> int:
+    """What the head says; 0 for a question without a body."""
     begins = head.find(LENGTH)
     if begins < 0:
-        sys.exit("a request without Content-Length: its end is not known here")
+        return 0
     ends = head.find(b"\r", begins)
     return int(head[begins + len(LENGTH) : ends if ends > 0 else None])
 

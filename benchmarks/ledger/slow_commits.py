@@ -32,7 +32,7 @@ class SlowSqlite(SqliteDatabase):
     def run(self, statement: str, values: Values = ()) -> int:
         """See `Database.run`."""
         if statement == "COMMIT":
-            time.sleep(self._sleep_s)
+            time.sleep(self._sleep_s)  # the flush of a slower disk
         return super().run(statement, values)
 
 

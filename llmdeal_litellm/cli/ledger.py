@@ -155,7 +155,7 @@ class _Ending:
         """Raises _Interrupted when it is asked for meanwhile."""
         self._waiting = True
         self.check()  # a signal before the line above did not raise, one from here on does
-        time.sleep(seconds)
+        time.sleep(seconds)  # between two looks; a signal ends it
         self._waiting = False
 
 

@@ -136,8 +136,12 @@ class _Incoming:
 
     async def piece(self) -> bytes:
         """What has arrived since the last time; empty at the end. Raises TooSlow or BrokenAnswer."""
+        left_s = self._ends_s - time.monotonic()
+        if left_s <= 0:
+            # Also when more has arrived: an upstream that never stops would never be waited for.
+            raise TooSlow("an answer that takes too long")
         try:
-            with self._patience.within(min(self._silence_s, self._ends_s - time.monotonic())):
+            with self._patience.within(min(self._silence_s, left_s)):
                 return await self.response.content.readany()
         except TimeoutError:
             raise TooSlow("silence in the middle of an answer") from None

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -311,3 +312,24 @@ async def test_an_error_is_read_and_its_connection_used_again(transport: Transpo
             async with transport.stream(upstream.call(), PATIENT, unheard) as (reply, _):
                 assert (reply.status, reply.retry_after, reply.body) == (429, "7", b"no")
         assert upstream.connections == 1
+
+
+async def test_an_answer_that_takes_too_long_ends_though_more_has_come(transport: Transport) -> None:
+    """What is there already is not waited for, so no timer would end an upstream that never stops."""
+
+    async def drips(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"a"))
+        while not writer.is_closing():
+            writer.write(chunk(b"b"))
+            await asyncio.sleep(0)
+
+    soon_s = 0.2
+    async with raw_upstream(drips) as upstream:
+        ends_s = time.monotonic() + soon_s
+        hurried = replace(PATIENT, answer_s=soon_s)
+        async with transport.stream(upstream.call(), hurried, unheard) as (_, pieces):
+            assert await anext(pieces)
+            while time.monotonic() <= ends_s + soon_s:
+                await asyncio.sleep(0)
+            with pytest.raises(TooSlow, match="too long"):
+                await anext(pieces)
