@@ -3,8 +3,8 @@
 Each gateway is pinned to one core; load, upstream, PostgreSQL and Redis are on the other one. Rounds are in
 turn, figures are medians. At the end the ledgers are verified, and as many charges must be there as answers.
 
-Options, in ARGS: `--rounds N` (5), `--seconds S` of each (2), `--only LETTERS` (abcde; f is Portkey), `--connections
-N,N,…` (1,16,64), `--json FILE`.
+Options, in ARGS: `--rounds N` (5), `--seconds S` of each (2), `--only LETTERS` (abcde; f is Portkey),
+`--connections N,N,…` (1,16,64), `--json FILE`.
 """
 
 import argparse

@@ -81,7 +81,6 @@ def _model_list(upstream: str) -> list[Config]:
 def gateway_config(upstream: str) -> Config:
     """Ours: no limit is met, every other setting as shipped."""
     tier = {"tpm": MANY, "rpm": MANY, "requests_per_minute": MANY, "burst": MANY}
-    narrow = {**tier, "rpm": 60, "requests_per_minute": 1, "burst": 1}
     rate = {"input": 0.2, "output": 0.6}
     model = {"tiers": "all", "context_window": 128_000, "rate": rate, "max_output_tokens": 16_384}
     return {
@@ -89,7 +88,7 @@ def gateway_config(upstream: str) -> Config:
         "litellm_settings": {"callbacks": ["llmdeal_litellm.seams.gateway_hooks"]},
         "general_settings": {"custom_auth": "llmdeal_litellm.seams.custom_auth"},
         "llmdeal": {
-            "tiers": {"pro": tier, "narrow": narrow},
+            "tiers": {"pro": tier},
             "models": dict.fromkeys(MODELS, model),
         },
     }
@@ -164,13 +163,8 @@ def _ours(
 ) -> Gateway:
     gateway, started_s = launched
 
-    @contextmanager
-    def admin() -> Iterator[Admin]:
-        with closing(database()) as opened:
-            yield Admin(opened, PEPPER)
-
-    with admin() as operator:
-        _, keys = customer(operator)
+    with closing(database()) as opened:
+        keys = _keys_with_money(Admin(opened, PEPPER))
 
     def check(answered: int) -> None:
         with closing(database()) as opened:
@@ -184,19 +178,16 @@ def _ours(
     return Gateway(letter, name, gateway.url, gateway.process.pid, started_s, keys=keys, check=check)
 
 
-def customer(
-    operator: Admin, *, tier: str = "pro", nano: int = FUNDS_NANO, keys: int = KEYS
-) -> tuple[str, tuple[str, ...]]:
-    """A new account and its keys."""
+def _keys_with_money(operator: Admin) -> tuple[str, ...]:
+    """The keys of a new account."""
     now_us = time.time_ns() // 1000
-    account = operator.create_account("bench", tier, random_8_bytes=secrets.token_bytes(8), now_us=now_us)
-    if nano:
-        operator.credit(account, Wallet.BASE, nano, note="", now_us=now_us)
+    account = operator.create_account("bench", "pro", random_8_bytes=secrets.token_bytes(8), now_us=now_us)
+    operator.credit(account, Wallet.BASE, FUNDS_NANO, note="", now_us=now_us)
     made = (
         operator.mint_key(account, caps=Caps(), random_24_bytes=secrets.token_bytes(24), now_us=now_us)[1]
-        for _ in range(keys)
+        for _ in range(KEYS)
     )
-    return account, tuple(made)
+    return tuple(made)
 
 
 @contextmanager

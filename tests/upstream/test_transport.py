@@ -316,20 +316,22 @@ async def test_an_error_is_read_and_its_connection_used_again(transport: Transpo
 
 async def test_an_answer_that_takes_too_long_ends_though_more_has_come(transport: Transport) -> None:
     """What is there already is not waited for, so no timer would end an upstream that never stops."""
+    soon_s, late = 0.2, asyncio.Event()
+    late_s = time.monotonic() + 2 * soon_s
 
     async def drips(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
-        writer.write(CHUNKED + chunk(b"a"))
+        writer.write(CHUNKED)
         while not writer.is_closing():
-            writer.write(chunk(b"b"))
+            writer.write(chunk(b"a"))
+            if time.monotonic() > late_s:
+                late.set()
             await asyncio.sleep(0)
 
-    soon_s = 0.2
-    async with raw_upstream(drips) as upstream:
-        ends_s = time.monotonic() + soon_s
-        hurried = replace(PATIENT, answer_s=soon_s)
-        async with transport.stream(upstream.call(), hurried, unheard) as (_, pieces):
-            assert await anext(pieces)
-            while time.monotonic() <= ends_s + soon_s:
-                await asyncio.sleep(0)
-            with pytest.raises(TooSlow, match="too long"):
-                await anext(pieces)
+    async with (
+        raw_upstream(drips) as upstream,
+        transport.stream(upstream.call(), replace(PATIENT, answer_s=soon_s), unheard) as (_, pieces),
+    ):
+        assert await anext(pieces)
+        await late.wait()
+        with pytest.raises(TooSlow, match="too long"):
+            await anext(pieces)
