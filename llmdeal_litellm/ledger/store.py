@@ -6,6 +6,7 @@ the next start; `mark_delivered` returns at once and is written soon. `LedgerDow
 do not serve.
 """
 
+import asyncio
 from typing import Protocol
 
 from llmdeal_litellm.ledger.ops import (
@@ -33,8 +34,9 @@ class Ledger(Protocol):
     async def extend_hold(self, op: ExtendHold) -> Extended:
         """Hold more for an answer that goes on, as far as funds go. Raises LedgerDown."""
 
-    async def close_hold(self, op: CloseHold) -> Closed:
-        """Post or void; returns when it is durable, however long the store is away."""
+    def close_hold(self, op: CloseHold) -> asyncio.Future[Closed]:
+        """Post or void. It is done when it is durable, however long the store is away, and also when nobody
+        waits for it any more. LedgerDown, raised or as the outcome: it was refused."""
 
     def mark_delivered(self, op: MarkDelivered) -> None:
         """Note that output reached the caller. Never waits."""

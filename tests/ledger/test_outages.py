@@ -138,7 +138,7 @@ async def test_store_that_fails_while_a_defect_is_set_apart(failing: FailingStor
     ends = [Waiting(paid(f"r{n}"), None, 0.0) for n in range(3)]
     failing.fail()
 
-    ledger._defect(ends, StatementRefused("a defect in the batch"))
+    await ledger._defect(ends, StatementRefused("a defect in the batch"))
 
     assert ends == ledger._unsettled
     failing.mend()
