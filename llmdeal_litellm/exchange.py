@@ -85,8 +85,8 @@ class Exchange:
             raise InvalidApiKey
         self.caller = caller
         self._tier = self.catalog.tiers.get(caller.tier) or NO_TIER
-        self.standing = self.services.limiter.standing(caller.key_id, self._tier)
         if caller.frozen:
+            self.standing = self.services.limiter.standing(caller.key_id, self._tier)
             raise KeyFrozen
         return caller
 
@@ -217,9 +217,8 @@ class Exchange:
         )
         self._reserved = reserved
         try:
-            async with self._store.wait():
-                outcome = await self.services.ledger.open_hold(op)
-        except (LedgerDown, ServiceUnavailable):
+            outcome = await self.services.ledger.open_hold(op, within_s=self._store.left_s)
+        except LedgerDown:
             self._correct_tokens(0)
             raise ServiceUnavailable from None
         if isinstance(outcome, Refused):

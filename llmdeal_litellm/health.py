@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from llmdeal_litellm.catalog.model import Breaking, Retrying
-from llmdeal_litellm.metrics import Metrics
+from llmdeal_litellm.metrics import Metrics, counted
 from llmdeal_litellm.policy import breaker
 from llmdeal_litellm.policy.breaker import Breaker, Outcome, State
 from llmdeal_litellm.policy.retry_budget import RetryBudget
@@ -127,7 +127,7 @@ class Health:
 
     async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
         """The call that got this turn ended so."""
-        self._metrics.attempts.labels(deployment, ended.counted_as).inc()
+        counted(self._metrics.attempts, deployment, ended.counted_as).inc()
         self._end(deployment, turn, ended)
 
     def _begin(self, deployment: str) -> int:

@@ -93,19 +93,19 @@ class Services:
 
 
 class StoreWait:
-    """How long one request still waits for the store."""
+    """How long one request still waits for the store; `left_s` in seconds."""
 
     def __init__(self) -> None:
-        self._left_s = STORE_WAIT_S
+        self.left_s = STORE_WAIT_S
 
     @asynccontextmanager
     async def wait(self) -> AsyncIterator[None]:
         """Around something that waits for the store. Raises ServiceUnavailable when it takes too long."""
         begun_s = time.monotonic()
         try:
-            async with asyncio.timeout(self._left_s):
+            async with asyncio.timeout(self.left_s):
                 yield
         except TimeoutError:
             raise ServiceUnavailable from None
         finally:
-            self._left_s -= time.monotonic() - begun_s
+            self.left_s -= time.monotonic() - begun_s

@@ -20,6 +20,9 @@ from llmdeal_litellm.ledger.ops import (
     Refused,
 )
 
+HOLD_WAIT_S = 1.5
+"""How long a caller waits for a hold, so that he has his 503 within two seconds."""
+
 
 class LedgerDown(Exception):
     """The store cannot be written. Nothing was held."""
@@ -28,8 +31,8 @@ class LedgerDown(Exception):
 class Ledger(Protocol):
     """Two-phase money movements of one process."""
 
-    async def open_hold(self, op: OpenHold) -> Held | Refused:
-        """Hold funds. Raises LedgerDown."""
+    async def open_hold(self, op: OpenHold, within_s: float = HOLD_WAIT_S) -> Held | Refused:
+        """Hold funds. Raises LedgerDown, also when it takes longer than `within_s` seconds."""
 
     async def extend_hold(self, op: ExtendHold) -> Extended:
         """Hold more for an answer that goes on, as far as funds go. Raises LedgerDown."""

@@ -30,7 +30,7 @@ from llmdeal_litellm.ledger.ops import (
 )
 from llmdeal_litellm.ledger.rows import US_PER_S, Lease, Place
 from llmdeal_litellm.ledger.spool import Spool
-from llmdeal_litellm.ledger.store import Ledger, LedgerDown
+from llmdeal_litellm.ledger.store import HOLD_WAIT_S, Ledger, LedgerDown
 from llmdeal_litellm.ledger.waiting import Waiting, give_up
 from llmdeal_litellm.limits import REVOCATION_POLL_S
 from llmdeal_litellm.metrics import Metrics
@@ -42,8 +42,6 @@ Expected = TypeVar("Expected")
 
 BATCH_OPS_MAX = 256
 """Of one transaction: so many are decided in a few milliseconds, in which nothing else happens."""
-HOLD_WAIT_S = 1.5
-"""How long a caller waits for a hold, so that he has his 503 within two seconds."""
 SPOOL_AFTER_S = 0.5
 """A settlement that waits for the store longer than this is put on disk."""
 RETRY_S = 0.25
@@ -118,12 +116,12 @@ class GroupLedger:
         self._spooling = loop.create_task(self._spool_what_waits())
         return replayed + ended
 
-    async def open_hold(self, op: OpenHold) -> Held | Refused:
+    async def open_hold(self, op: OpenHold, within_s: float = HOLD_WAIT_S) -> Held | Refused:
         """See `Ledger.open_hold`."""
         if not self.healthy:
             raise LedgerDown
         try:
-            result = await self._in_time(op)
+            result = await self._in_time(op, min(within_s, HOLD_WAIT_S))
         except (asyncio.CancelledError, LedgerDown):
             # The hold may still be written: give it back, whatever became of it.
             self._put(_abandon(op))
@@ -139,12 +137,12 @@ class GroupLedger:
             raise LedgerDown
         return _expected(await self._in_time(op), Extended)
 
-    async def _in_time(self, op: Op) -> Result:
+    async def _in_time(self, op: Op, within_s: float = HOLD_WAIT_S) -> Result:
         """The result of an operation that somebody waits for. Raises LedgerDown."""
         future = self._submit(op)
         # Not wait_for: it may swallow a cancellation that comes together with the result. And a bare timer,
         # because each of asyncio's own ways costs as much as all else that a caller does here.
-        timer = future.get_loop().call_later(HOLD_WAIT_S, give_up, future)
+        timer = future.get_loop().call_later(within_s, give_up, future)
         try:
             result: Result = await future
         finally:

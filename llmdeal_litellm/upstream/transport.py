@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from types import TracebackType
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -57,7 +58,7 @@ class Transport:
         Raises NotReached, TooSlow or BrokenAnswer.
         """
         # A provider sends nothing of a plain answer before all of it is done: only the whole has a deadline.
-        async with self._open(call, deadlines, first_byte_s=deadlines.answer_s, sent=sent) as incoming:
+        with await self._open(call, deadlines, first_byte_s=deadlines.answer_s, sent=sent) as incoming:
             if incoming.response.status != 200:
                 return await incoming.refusal()
             pieces: list[bytes] = []
@@ -77,30 +78,28 @@ class Transport:
 
         Leaving the context closes the connection unless the answer was read to its end. Raises as `fetch`.
         """
-        async with self._open(call, deadlines, first_byte_s=deadlines.first_byte_s, sent=sent) as incoming:
+        with await self._open(call, deadlines, first_byte_s=deadlines.first_byte_s, sent=sent) as incoming:
             if incoming.response.status == 200:
                 yield incoming.reply(b""), incoming.pieces()
             else:
                 yield await incoming.refusal(), _nothing()
 
-    @asynccontextmanager
     async def _open(
         self, call: UpstreamCall, deadlines: Deadlines, *, first_byte_s: float, sent: Sent
-    ) -> AsyncIterator["_Incoming"]:
+    ) -> "_Incoming":
+        """The answer whose head has come, to be closed. Raises as `fetch`."""
         patience, ends_s = Patience(), time.monotonic() + deadlines.answer_s
         try:
             wait_s = min(first_byte_s, deadlines.answer_s)
             response = await self._head(call, patience, wait_s, deadlines.connect_s, sent)
-            try:
-                encoding = response.headers.get("content-encoding", "identity")
-                if encoding.strip().lower() != "identity" and response.status == 200:
-                    raise BrokenAnswer("a compressed answer that was not asked for")
-                yield _Incoming(response, patience, deadlines.silence_s, ends_s)
-            finally:
-                # Closes the connection when the answer was not read to its end, otherwise gives it back.
-                response.release() if response.content.at_eof() else response.close()
-        finally:
+        except BaseException:
             patience.end()
+            raise
+        incoming = _Incoming(response, patience, deadlines.silence_s, ends_s)
+        if response.status == 200 and _is_compressed(response):
+            incoming.close()
+            raise BrokenAnswer("a compressed answer that was not asked for")
+        return incoming
 
     async def _head(
         self, call: UpstreamCall, patience: Patience, wait_s: float, connect_s: float, sent: Sent
@@ -133,6 +132,19 @@ class _Incoming:
         self._patience = patience
         self._silence_s = silence_s
         self._ends_s = ends_s
+
+    def __enter__(self) -> "_Incoming":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection when the answer was not read to its end, otherwise give it back."""
+        self._patience.end()
+        self.response.release() if self.response.content.at_eof() else self.response.close()
 
     async def piece(self) -> bytes:
         """What has arrived since the last time; empty at the end. Raises TooSlow or BrokenAnswer."""
@@ -181,6 +193,11 @@ class _Body(aiohttp.BytesPayload):
         """See `aiohttp.Payload`."""
         self._sent()
         await super().write_with_length(writer, content_length)
+
+
+def _is_compressed(response: aiohttp.ClientResponse) -> bool:
+    encoding = response.headers.get("content-encoding")
+    return encoding is not None and encoding.strip().lower() != "identity"
 
 
 @lru_cache

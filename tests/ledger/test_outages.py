@@ -7,9 +7,9 @@ import pytest
 
 from llmdeal_litellm.ledger.database import StatementRefused
 from llmdeal_litellm.ledger.ops import Balance, Closed, ExtendHold, Held, MarkDelivered
-from llmdeal_litellm.ledger.store import LedgerDown
+from llmdeal_litellm.ledger.store import HOLD_WAIT_S, LedgerDown
 from llmdeal_litellm.ledger.waiting import Waiting
-from llmdeal_litellm.ledger.writer import HOLD_WAIT_S, RETRY_S
+from llmdeal_litellm.ledger.writer import RETRY_S
 from llmdeal_litellm.policy.usage import Rule
 
 from .failing_store import FailingStore

@@ -136,7 +136,7 @@ async def test_cancellation_beside_the_answer_is_not_swallowed(store: Place, ste
     async with running(shop) as ledger:
         waiting = asyncio.ensure_future(ledger.open_hold(shop.request("r1")))
         await asyncio.sleep(0)
-        while ledger._waiting:
+        while ledger._waiting:  # noqa: ASYNC110 - step by step, none too many
             await asyncio.sleep(0)
         # The loop stands still here: the hold is written, its answer is on the way and not yet taken.
         deadline = time.monotonic() + 10
