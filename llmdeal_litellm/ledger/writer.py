@@ -46,6 +46,10 @@ SPOOL_AFTER_S = 0.5
 """A settlement that waits for the store longer than this is put on disk."""
 RETRY_S = 0.25
 TRIES = 5
+GATHER_FROM = 5
+GATHER_S = 0.001
+"""With so many holds open, a transaction waits so long for more operations. PostgreSQL calls the same, for its
+own commits, commit_siblings and commit_delay."""
 YIELD_EVERY_S = 0.05
 YIELD_S = 0.001
 PROBE = (
@@ -235,10 +239,18 @@ class GroupLedger:
             timer = asyncio.get_running_loop().call_later(REVOCATION_POLL_S, self._asked.set)
             await self._asked.wait()
             timer.cancel()
+        if self._writable and not self._stopping:
+            await self._gather()
         self._asked.clear()
         batch = [*self._unsettled, *self._waiting]
         self._unsettled, self._waiting = [], []
         return batch
+
+    async def _gather(self) -> None:
+        """Let others join: among many requests under way some will ask for something any moment, and each
+        transaction costs as much as several operations. Whoever is alone does not wait."""
+        if GATHER_FROM <= len(self._live) and 2 * len(self._waiting) < len(self._live):
+            await asyncio.sleep(GATHER_S)
 
     async def _commit(self, batch: list[Waiting]) -> None:
         """Write a batch, in parts of which each is a transaction: after an outage it may be long. A failed

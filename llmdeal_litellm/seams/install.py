@@ -218,6 +218,8 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # Anybody can send such bytes as often as he likes; each gets its 400.
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != MALFORMED_LINE)
+    # Every line would look up what none of them shows.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s %(message)s"))
     log.handlers, log.propagate = [handler], False
