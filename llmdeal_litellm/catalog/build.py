@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from llmdeal_litellm.catalog.hosts import AllowedHosts, NotAHost, read_allowed
 from llmdeal_litellm.catalog.model import (
     Alias,
     Breaking,
@@ -12,6 +13,7 @@ from llmdeal_litellm.catalog.model import (
     Kind,
     Leasing,
     Member,
+    Partnering,
     Retrying,
     Secret,
     Tier,
@@ -92,8 +94,19 @@ class Builder:
             leasing=Leasing(**self._section.holds.model_dump()),
             breaking=Breaking(**self._section.breaker.model_dump()),
             retrying=Retrying(**self._section.retries.model_dump()),
+            partnering=Partnering(self._allowed_hosts()),
             version=version_of(text),
         )
+
+    def _allowed_hosts(self) -> AllowedHosts:
+        entries: set[tuple[str, int | None]] = set()
+        for index, text in enumerate(self._section.partners.allowed_hosts):
+            try:
+                entries.add(read_allowed(text))
+            except NotAHost as bad:
+                at = ("llmdeal", "partners", "allowed_hosts", index)
+                self._refuse(at, f"'{text}' must be host or host:port; {bad}")
+        return AllowedHosts(frozenset(entries))
 
     def _tiers(self) -> dict[str, Tier]:
         known = self._section.tiers

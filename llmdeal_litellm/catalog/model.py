@@ -7,6 +7,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TypeVar
 
+from llmdeal_litellm.catalog.hosts import AllowedHosts
 from llmdeal_litellm.limits import PROMPT_OVERHEAD_TOKENS
 from llmdeal_litellm.money import Rates
 
@@ -28,6 +29,14 @@ class Wallet(Enum):
 
     BASE = "base"
     FRONTIER = "frontier"
+
+
+class Egress(Enum):
+    """By whose word an upstream may be connected to: the operator's config names it, or a partner's machine
+    registered it, whose address is judged again at every connect."""
+
+    CONFIGURED = "configured"
+    PARTNER = "partner"
 
 
 class Secret:
@@ -74,6 +83,7 @@ class Deployment:
     stream_timeout_s: float | None = None
     organization: str | None = None
     embedding_input_type: str | None = None
+    egress: Egress = Egress.CONFIGURED
 
     @property
     def reachable(self) -> bool:
@@ -187,6 +197,13 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
+class Partnering:
+    """`allowed_hosts`: partners' machines that may have private addresses, plain http and any port."""
+
+    allowed_hosts: AllowedHosts = field(default_factory=AllowedHosts)
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything the file says that a request can ask about.
 
@@ -204,6 +221,7 @@ class Catalog:
     leasing: Leasing = field(default_factory=Leasing)
     breaking: Breaking = field(default_factory=Breaking)
     retrying: Retrying = field(default_factory=Retrying)
+    partnering: Partnering = field(default_factory=Partnering)
     version: str = ""
 
     def find(self, model: str) -> Alias | None:

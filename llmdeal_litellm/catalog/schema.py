@@ -144,6 +144,13 @@ class RetriesSection(Section):
     budget_per_s: Annotated[int, Field(strict=True, ge=0, le=1000)] = 10
 
 
+class PartnersSection(Section):
+    """`allowed_hosts`: `host` or `host:port` of partners' machines that may have private addresses, plain
+    http and any port. Everything else that is registered must be https on a public address."""
+
+    allowed_hosts: Annotated[list[str], Field(max_length=1000)] = []
+
+
 class LlmdealSection(Section):
     """The top-level `llmdeal:` key."""
 
@@ -154,6 +161,7 @@ class LlmdealSection(Section):
     holds: HoldsSection = HoldsSection()
     breaker: BreakerSection = BreakerSection()
     retries: RetriesSection = RetriesSection()
+    partners: PartnersSection = PartnersSection()
     tiers: dict[str, TierSection] = Field(min_length=1)
     tier_groups: dict[str, list[str]] = {}
     lanes: dict[AliasName, LaneSection] = {}
