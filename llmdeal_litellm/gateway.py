@@ -17,7 +17,7 @@ from llmdeal_litellm.accounts.answers import KeptAnswers
 from llmdeal_litellm.accounts.callers import Callers
 from llmdeal_litellm.accounts.secrets import Secret, WrongSecret, check_secret
 from llmdeal_litellm.buckets import Limiter, LocalLimiter
-from llmdeal_litellm.catalog.model import Catalog, Deployment
+from llmdeal_litellm.catalog.model import Catalog, Deployment, Egress
 from llmdeal_litellm.fleet import Fleet
 from llmdeal_litellm.health import DeploymentHealth, Health, Retries
 from llmdeal_litellm.health_report import Reporter, report_path, write_report
@@ -37,6 +37,7 @@ from llmdeal_litellm.upstream.calls import Upstreams
 from llmdeal_litellm.upstream.codecs.litellm import UnknownProvider, default_api_base, parameter_maps
 from llmdeal_litellm.upstream.codecs.table import NATIVE_ADDRESSES, address_problem, codecs
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap
+from llmdeal_litellm.upstream.egress import PartnerTransport
 from llmdeal_litellm.upstream.transport import Transport
 
 log = logging.getLogger("llmdeal.health")
@@ -60,7 +61,10 @@ class Gateway:
         self._settings = settings
         self._lock = _exclusive(settings)
         self._worker_id = worker_id()
-        self._transport = Transport()
+        self._transports = {
+            Egress.CONFIGURED: Transport(),
+            Egress.PARTNER: PartnerTransport(catalog.partnering.allowed_hosts),
+        }
         self._metrics = metrics = Metrics()
         self._reader = settings.store.reader()
         believed_s = BELIEVED_S if settings.store.is_shared else FOR_EVER
@@ -87,7 +91,7 @@ class Gateway:
             ledger=self._ledger,
             callers=self._callers,
             answers=KeptAnswers(self._reader, settings.encryption_key),
-            upstreams=Upstreams(self._transport, spoken, catalog.deadlines),
+            upstreams=Upstreams(self._transports, spoken, catalog.deadlines),
             limiter=limiter,
             health=health,
             retries=Retries(catalog.retrying, time.monotonic),
@@ -186,7 +190,8 @@ class Gateway:
         if self._fleet is not None:
             await self._fleet.close()
         self._reader.close()
-        await self._transport.close()
+        for transport in self._transports.values():
+            await transport.close()
         if self._lock is not None:
             self._lock.close()
         return left

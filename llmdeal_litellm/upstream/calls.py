@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
-from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Member
+from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Egress, Member
 from llmdeal_litellm.limits import CHAT_ANSWER_BYTES_MAX, EMBEDDINGS_ANSWER_BYTES_MAX
 from llmdeal_litellm.policy.answer import Answer, Delta
 from llmdeal_litellm.policy.chat_request import ChatRequest
@@ -30,10 +30,12 @@ ChatCandidate = Candidate[ChatPlan]
 
 
 class Upstreams:
-    """Calls deployments over one transport, each in the codec of its provider."""
+    """Calls deployments, each over the transport of its egress and in the codec of its provider."""
 
-    def __init__(self, transport: Transport, codecs: Mapping[str, Codec], deadlines: Deadlines) -> None:
-        self._transport = transport
+    def __init__(
+        self, transports: Mapping[Egress, Transport], codecs: Mapping[str, Codec], deadlines: Deadlines
+    ) -> None:
+        self._transports = transports
         self._codecs = codecs
         self._deadlines = deadlines
 
@@ -70,7 +72,8 @@ class Upstreams:
 
     async def _fetch(self, call: UpstreamCall, deployment: Deployment, sent: Sent, most_bytes: int) -> Reply:
         deadlines = bounded_by(self._deadlines, deployment.timeout_s)
-        return await self._transport.fetch(call, deadlines, sent, most_bytes=most_bytes)
+        transport = self._transports[deployment.egress]
+        return await transport.fetch(call, deadlines, sent, most_bytes=most_bytes)
 
     @asynccontextmanager
     async def deltas(
@@ -83,7 +86,8 @@ class Upstreams:
             yield _in_one_piece(await self.answer(candidate, alias, model, output_limit, sent))
             return
         deadlines = for_stream(self._deadlines, candidate.member)
-        async with self._transport.stream(candidate.plan.call(output_limit), deadlines, sent) as (
+        transport = self._transports[candidate.member.deployment.egress]
+        async with transport.stream(candidate.plan.call(output_limit), deadlines, sent) as (
             reply,
             pieces,
         ):
