@@ -186,8 +186,8 @@ EDITS = [
     # The llmdeal section
     ("  default_output_tokens: 16384", "  default_output: 16384", "default_output: 16384",
      "unknown setting 'default_out",
-     "allowed: default_rate, default_output_tokens, created, deadlines, holds, breaker, retries, tiers, "
-     "tier_groups, lanes, models"),
+     "allowed: default_rate, default_output_tokens, created, deadlines, holds, breaker, retries, "
+     "partners, tiers, tier_groups, lanes, models"),
     ("  default_output_tokens: 16384", "  default_output_tokens: 0", "default_output_tokens: 0",
      "default_output_tokens"),
     ("breaker: {failures: 5,", "breaker: {failures: 11,", "failures: 11", "'failures' is at most 'calls'"),
