@@ -1,7 +1,7 @@
 """What config.yaml declares, as immutable values. A request sees one Catalog from start to end."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
@@ -12,6 +12,9 @@ from llmdeal_litellm.limits import PROMPT_OVERHEAD_TOKENS
 from llmdeal_litellm.money import Rates
 
 T = TypeVar("T")
+
+REASONING_TAG = "reasoning"
+"""Models with this tag think before they begin to answer, and may take longer to."""
 
 
 class Kind(Enum):
@@ -62,11 +65,20 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Payee:
+    """To whom the house owes a share of a charge: a partner's id, and the share in basis points."""
+
+    partner: str
+    share: int
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One upstream, as a `model_list` entry declares it.
 
     `provider` is LiteLLM's name for who speaks there, `model` the upstream's own model name. Costs are
     what we pay, pico-USD per token. `wanted_env` names the environment variable that the key comes from.
+    `payee` is the partner whose machine it is: his word is not taken for what he is to be paid.
     """
 
     id: str
@@ -83,7 +95,12 @@ class Deployment:
     stream_timeout_s: float | None = None
     organization: str | None = None
     embedding_input_type: str | None = None
-    egress: Egress = Egress.CONFIGURED
+    payee: Payee | None = None
+
+    @property
+    def egress(self) -> Egress:
+        """By whose word it is connected to."""
+        return Egress.CONFIGURED if self.payee is None else Egress.PARTNER
 
     @property
     def reachable(self) -> bool:
@@ -122,6 +139,15 @@ class Alias:
     catalog_id: str | None = None
     display_name: str | None = None
     dimensions: int | None = None
+    reasoning: bool = False
+
+    def served_by(self, deployments: Iterable[Deployment]) -> "Alias":
+        """The same alias with these for its members, of which each can do all that the alias can."""
+        members = (
+            Member(d, self.name, self.max_output_tokens, self.vision, reasoning=self.reasoning)
+            for d in deployments
+        )
+        return replace(self, members=tuple(members))
 
     @property
     def wallet(self) -> Wallet:
@@ -198,9 +224,14 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Partnering:
-    """`allowed_hosts`: partners' machines that may have private addresses, plain http and any port."""
+    """How partners' machines are looked after. `allowed_hosts`: those that may have private addresses, plain
+    http and any port. Each machine is probed about every `probe_every_s`, for at most `probe_s`; every worker
+    looks for changes of the registry about every `poll_s`."""
 
     allowed_hosts: AllowedHosts = field(default_factory=AllowedHosts)
+    probe_every_s: float = 15.0
+    probe_s: float = 10.0
+    poll_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +279,19 @@ class Catalog:
             )
             for name, alias in self.aliases.items()
         }
-        names = {name: changed[alias.name] for name, alias in self.names.items()}
-        return replace(self, aliases=freeze(changed), names=freeze(names))
+        return self._with(changed)
+
+    def with_partners(self, machines: Mapping[str, Sequence[Deployment]]) -> "Catalog":
+        """The same catalog with these machines, by alias, for all that serves the consortium."""
+        changed = {
+            name: alias.served_by(machines.get(name, ())) if alias.kind is Kind.CONSORTIUM else alias
+            for name, alias in self.aliases.items()
+        }
+        return self._with(changed)
+
+    def _with(self, aliases: Mapping[str, Alias]) -> "Catalog":
+        names = {name: aliases[alias.name] for name, alias in self.names.items()}
+        return replace(self, aliases=freeze(aliases), names=freeze(names))
 
 
 def freeze(mapping: Mapping[str, T]) -> Mapping[str, T]:

@@ -146,9 +146,14 @@ class RetriesSection(Section):
 
 class PartnersSection(Section):
     """`allowed_hosts`: `host` or `host:port` of partners' machines that may have private addresses, plain
-    http and any port. Everything else that is registered must be https on a public address."""
+    http and any port; all others must be https on a public address. Each machine is probed about every
+    `probe_every_s`, for at most `probe_s`; every worker looks for changes of the registry about every
+    `poll_s`."""
 
-    allowed_hosts: Annotated[list[str], Field(max_length=1000)] = []
+    allowed_hosts: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    probe_every_s: Seconds = 15.0
+    probe_s: Seconds = 10.0
+    poll_s: Annotated[float, Field(gt=0, le=3)] = 2.0
 
 
 class LlmdealSection(Section):

@@ -53,10 +53,11 @@ def system_lookup(name: str) -> Sequence[str]:
 def registrable(text: str, allowed: AllowedHosts, lookup: Lookup = system_lookup) -> PartnerAddress:
     """A URL that a partner may register: permitted by its text and by what its name resolves to now.
 
-    Blocks while the name is looked up; connects to nothing. Raises AddressRefused.
+    Blocks while the name is looked up, unless the operator listed it; connects to nothing. Raises
+    AddressRefused.
     """
     address = read_partner_address(text, allowed)
-    if address.host.address is None:
+    if address.host.address is None and not allowed.covers(address.host, address.port):
         try:
             found = lookup(address.host.text)
         except OSError:

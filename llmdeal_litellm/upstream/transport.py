@@ -117,9 +117,10 @@ class Transport:
         """Send a request and wait for the head of its answer. Raises NotReached or TooSlow."""
         try:
             with patience.within(wait_s):
-                return await self._session.post(
+                return await self._session.request(
+                    call.method,
                     call.url,
-                    data=_Body(call.body, sent),
+                    data=_Body(call.body, sent) if call.body else None,
                     headers=call.headers,
                     timeout=self._connecting_within(connect_s),
                     allow_redirects=False,

@@ -43,6 +43,13 @@ def test_a_url_that_its_text_rules_out_is_not_looked_up() -> None:
     assert dns.asked == []
 
 
+def test_what_the_operator_listed_is_not_looked_up() -> None:
+    """It is permitted wherever it is, and a machine that is not there yet can be registered."""
+    dns = FakeDns()
+    registrable("http://gpu1.lan:8000/v1", LISTED, dns.lookup)
+    assert dns.asked == []
+
+
 @pytest.mark.parametrize(
     ("text", "url"),
     [
