@@ -102,7 +102,9 @@ def require_permitted(host: Host, port: int, found: Iterable[str], allowed: Allo
         return
     for text in found:
         if not is_public(ip_address(text)):
-            raise AddressRefused(f"'{host.text}' is at {text}, which is no public address; {_or_allow(host)}")
+            raise AddressRefused(
+                f"'{host.text}' is at {text}, which is no public address; use one, {_or_allow(host)}"
+            )
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ from processes import Config, GatewayProcess, gateway_environment, llmdeal, ship
 from wires import WIRES
 from world import Customer, World
 
+from llmdeal_litellm.cli.commands import EXIT_REFUSED
 from llmdeal_litellm.limits import MESSAGE_OVERHEAD_TOKENS
 from llmdeal_litellm.money import Rates, charge
 
@@ -69,6 +70,10 @@ def config(server: LlamaServer) -> Config:
     return found
 
 
+class StepFailed(Exception):
+    """A step did not come to its end; those that follow would say nothing."""
+
+
 class RealRun:
     """One run. `server` is not started yet."""
 
@@ -81,18 +86,23 @@ class RealRun:
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
-        """All steps, in order; the gateway is stopped before the books are read."""
-        with self._step("a gateway is ready") as step:
+        """All steps, in order, or until one fails."""
+        with suppress(StepFailed):
+            self._run()
+        return self.outcome
+
+    def _run(self) -> None:
+        """The gateway is stopped before the books are read."""
+        with self._step("a gateway is ready"):
             gateway = GatewayProcess.launch(self._folder, config(self._server)).wait_until_ready()
             self._world = World(gateway, "http://127.0.0.1:9", WIRES["openai"])
             self._customer = self._world.customer()
         try:
             self._serve()
         finally:
-            step.found["stopped with"] = gateway.stop()
+            gateway.stop()
             self._world.close()
         self._read_the_books()
-        return self.outcome
 
     def _serve(self) -> None:
         with self._step("nobody serves yet") as step:
@@ -112,7 +122,8 @@ class RealRun:
             self._gone(step)
         with self._step("the server is back and serves") as step:
             self._server.start()
-            self._wait_for("active")
+            # Listed as active is not enough: its breaker may be open still.
+            until(lambda: not self._refusal(), patience_s=PATIENCE_S, what="the machine to serve again")
             self._plain(step)
 
     def _register(self, step: Step) -> None:
@@ -129,7 +140,7 @@ class RealRun:
             timeout=PATIENCE_S,
             check=False,
         )
-        self._must(step, "an address not listed is refused", refused.returncode, 1)
+        self._must(step, "an address not listed is refused", refused.returncode, EXIT_REFUSED)
         step.found["because"] = refused.stderr.strip()
         self._must(step, "that says why", "no public address" in refused.stderr, True)
         added = llmdeal(self._folder, *self._adding(PARTNER, self._server.url), environment=environment)
@@ -257,6 +268,10 @@ class RealRun:
         step = Step(name)
         self.outcome.steps.append(step)
         begun_s = time.monotonic()
-        yield step
+        try:
+            yield step
+        except (openai.APIError, AssertionError) as failed:
+            self.outcome.wrong.append(f"{name}: {failed}")
+            raise StepFailed from failed
         step.seconds = round(time.monotonic() - begun_s, 2)
         self._say(f"{step.seconds:6.2f} s  {name}")
