@@ -3,8 +3,6 @@
 A gateway of its own, llama.cpp's server, the openai SDK and the operator's command, in steps.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +14,7 @@ from typing import Any
 import openai
 from counting import tokens_of
 from llama_server import KEY, MODEL, LlamaServer
-from processes import Config, GatewayProcess, gateway_environment, llmdeal, shipped_config, until
+from processes import Config, GatewayProcess, llmdeal, shipped_config, until
 from wires import WIRES
 from world import Customer, World
 
@@ -128,21 +126,11 @@ class RealRun:
 
     def _register(self, step: Step) -> None:
         """Refused at an address that the operator did not list, taken at the one that he did."""
-        elsewhere = "https://127.0.0.1:8443/v1"
-        command = [sys.executable, "-m", "llmdeal_litellm.cli", *self._adding("elsewhere", elsewhere)]
         environment = {KEY_VARIABLE: KEY}
-        refused = subprocess.run(
-            command,
-            cwd=self._folder,
-            env=gateway_environment(**environment),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        self._must(step, "an address not listed is refused", refused.returncode, EXIT_REFUSED)
-        step.found["because"] = refused.stderr.strip()
-        self._must(step, "that says why", "no public address" in refused.stderr, True)
+        adding = self._adding("elsewhere", "https://127.0.0.1:8443/v1")
+        refused = llmdeal(self._folder, *adding, environment=environment, allowed=(EXIT_REFUSED,))
+        step.found["an address not listed"] = why = refused["error"]["message"]
+        self._must(step, "it is refused", "no public address" in why, True)
         added = llmdeal(self._folder, *self._adding(PARTNER, self._server.url), environment=environment)
         self._must(step, "state", added["state"], "probing")
 
