@@ -60,7 +60,7 @@ def add(
 
     \b
     Example:
-      llmdeal partner add gpu-1 --url https://gpu1.example/v1 \\
+      llmdeal partner add gpu-1 --url https://gpu1.example.com/v1 \\
         --model llama-3.3-70b --alias consortium-llama-70b \\
         --capacity 8 --share 70 --api-key-env GPU1_KEY
     """
