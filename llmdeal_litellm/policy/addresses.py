@@ -13,7 +13,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from llmdeal_litellm.catalog.hosts import AllowedHosts, Host, NotAHost, read_host, read_port
 
-URL_CHARS_MAX = 500
 DEFAULT_PORTS = {"https": 443, "http": 80}
 PORTS = (range(443, 444), range(8000, 9000), range(11434, 11435), range(30_000, 65_536))
 """443, what inference servers listen on (vLLM 8000, llama.cpp 8080, Ollama 11434, SGLang 30000), and the
@@ -130,8 +129,6 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 def _parsed(text: str) -> PartnerAddress:
     """The parts of a URL. Raises AddressRefused for what has more than one meaning, or none."""
-    if len(text) > URL_CHARS_MAX:
-        raise AddressRefused(f"the address is longer than {URL_CHARS_MAX} characters")
     parts = _URL.fullmatch(text)
     if parts is None:
         raise AddressRefused("the address must be https://host[:port][/path]")

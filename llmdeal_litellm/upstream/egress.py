@@ -34,6 +34,8 @@ from llmdeal_litellm.upstream.transport import (
     Transport,
 )
 
+URL_CHARS_MAX = 500
+"""Of what is registered; calls add their path to it."""
 LOOKUPS_AT_ONCE = 8
 """Threads for the DNS. They are partners' own: a name server that does not answer holds up nobody else."""
 LOOKUP_KEPT_S = 10
@@ -56,6 +58,8 @@ def registrable(text: str, allowed: AllowedHosts, lookup: Lookup = system_lookup
     Blocks while the name is looked up, unless the operator listed it; connects to nothing. Raises
     AddressRefused.
     """
+    if len(text) > URL_CHARS_MAX:
+        raise AddressRefused(f"the address is longer than {URL_CHARS_MAX} characters")
     address = read_partner_address(text, allowed)
     if address.host.address is None and not allowed.covers(address.host, address.port):
         try:

@@ -9,7 +9,7 @@ from partner_urls import ALLOWED, ROWS, FakeDns
 
 from llmdeal_litellm.catalog.hosts import AllowedHosts, NotAHost, read_allowed, read_host
 from llmdeal_litellm.policy.addresses import NAT64, AddressRefused, is_public, read_partner_address
-from llmdeal_litellm.upstream.egress import registrable
+from llmdeal_litellm.upstream.egress import URL_CHARS_MAX, registrable
 
 NOBODY = AllowedHosts()
 LISTED = AllowedHosts(frozenset(map(read_allowed, ALLOWED)))
@@ -48,6 +48,12 @@ def test_what_the_operator_listed_is_not_looked_up() -> None:
     dns = FakeDns()
     registrable("http://gpu1.lan:8000/v1", LISTED, dns.lookup)
     assert dns.asked == []
+
+
+def test_calls_may_be_longer_than_what_was_registered() -> None:
+    """The longest address that is taken can also be called."""
+    longest = registrable("https://gpu.example.com/".ljust(URL_CHARS_MAX, "v"), NOBODY, FakeDns().lookup)
+    assert read_partner_address(f"{longest.url}/chat/completions", NOBODY).host == longest.host
 
 
 @pytest.mark.parametrize(
