@@ -35,6 +35,8 @@ class Metrics:
         self.answers = counter("answers", "Answers by path, status and error code", "path", "status", "code")
         self.limited = counter("rate_limited", "Requests refused by a limit of ours", "limit")
         self.attempts = counter("upstream_attempts", "Calls of deployments by end", "deployment", "outcome")
+        self.full = counter("capacity_skips", "Machines passed over because they were full", "deployment")
+        self.probes = counter("partner_probes", "Probes of machines by outcome", "deployment", "outcome")
         self.retries = counter("retries", "Further attempts after a failure")
         self.retries_denied = counter("retries_denied", "Further attempts that the retry budget forbade")
         self.breaker_changes = counter("breaker_changes", "Changes of state", "deployment", "state")
@@ -51,6 +53,12 @@ class Metrics:
             "llmdeal_deployment_unavailable",
             "1 while a deployment takes no calls",
             ("deployment",),
+            registry=self.registry,
+        )
+        self.partner_state = Gauge(
+            "llmdeal_partner_state",
+            "1 for the state that a partner's machine is in",
+            ("deployment", "state"),
             registry=self.registry,
         )
         self.redis_degradations = counter("redis_degradations", "Times that Redis was lost or not found")

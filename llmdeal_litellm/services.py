@@ -11,12 +11,13 @@ from typing import TypeVar
 from llmdeal_litellm.accounts.answers import KeptAnswers
 from llmdeal_litellm.accounts.callers import Callers
 from llmdeal_litellm.buckets import Limiter
-from llmdeal_litellm.catalog.model import Catalog
+from llmdeal_litellm.catalog.model import Alias, Catalog, Kind, Member
 from llmdeal_litellm.errors import ServiceUnavailable
 from llmdeal_litellm.health import Health, Retries
 from llmdeal_litellm.ledger.ops import Closed
 from llmdeal_litellm.ledger.store import Ledger
 from llmdeal_litellm.metrics import Metrics
+from llmdeal_litellm.policy.lanes import cheapest_first, least_loaded_first
 from llmdeal_litellm.policy.rates import RatesTable
 from llmdeal_litellm.policy.tokens import TokenCounter
 from llmdeal_litellm.upstream.calls import Upstreams
@@ -57,6 +58,12 @@ class Services:
     ready: bool = False
     settling: set[asyncio.Future[Closed]] = field(default_factory=set)
     background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def offered(self, alias: Alias, *, own_input: int, expected_output: int) -> tuple[Member, ...]:
+        """Who may serve a request for the alias, in the order in which they are tried."""
+        if alias.kind is Kind.CONSORTIUM:
+            return least_loaded_first(alias, self.health.places.load)
+        return cheapest_first(alias, own_input=own_input, expected_output=expected_output)
 
     async def off_loop(self, size: int, work: Callable[[], T]) -> T:
         """Run pure work on data of `size` characters or numbers, in a thread when there are many."""

@@ -93,6 +93,8 @@ class Serving(Generic[Planned]):
                 return call
             following = self._route.next()
             if following is None:
+                if self._alias.kind is Kind.CONSORTIUM:
+                    raise NoConsortiumMachineAvailable(self._model)
                 raise not_now(self._model, wait_s, is_open=is_open)
             self.candidate = following
 

@@ -144,6 +144,18 @@ class RetriesSection(Section):
     budget_per_s: Annotated[int, Field(strict=True, ge=0, le=1000)] = 10
 
 
+class PartnersSection(Section):
+    """`allowed_hosts`: `host` or `host:port` of partners' machines that may have private addresses, plain
+    http and any port; all others must be https on a public address. Each machine is probed about every
+    `probe_every_s`, for at most `probe_s`; every worker looks for changes of the registry about every
+    `poll_s`."""
+
+    allowed_hosts: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    probe_every_s: Seconds = 15.0
+    probe_s: Seconds = 10.0
+    poll_s: Annotated[float, Field(gt=0, le=3)] = 2.0
+
+
 class LlmdealSection(Section):
     """The top-level `llmdeal:` key."""
 
@@ -154,6 +166,7 @@ class LlmdealSection(Section):
     holds: HoldsSection = HoldsSection()
     breaker: BreakerSection = BreakerSection()
     retries: RetriesSection = RetriesSection()
+    partners: PartnersSection = PartnersSection()
     tiers: dict[str, TierSection] = Field(min_length=1)
     tier_groups: dict[str, list[str]] = {}
     lanes: dict[AliasName, LaneSection] = {}

@@ -29,6 +29,7 @@ llmdeal = LazyGroup(
     lazy={
         "account": "llmdeal_litellm.cli.account:account",
         "key": "llmdeal_litellm.cli.key:key",
+        "partner": "llmdeal_litellm.cli.partner:partner",
         "usage": "llmdeal_litellm.cli.usage:usage",
         "ledger": "llmdeal_litellm.cli.ledger:ledger",
         "migrate": "llmdeal_litellm.cli.migrate:migrate",

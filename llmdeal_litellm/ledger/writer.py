@@ -48,8 +48,8 @@ RETRY_S = 0.25
 TRIES = 5
 GATHER_FROM = 5
 GATHER_S = 0.001
-"""With so many holds open, a transaction waits so long for more operations. PostgreSQL calls the same, for its
-own commits, commit_siblings and commit_delay."""
+"""With so many holds open, a transaction waits that long for more operations. PostgreSQL has the same for its
+own commits: commit_siblings and commit_delay."""
 YIELD_EVERY_S = 0.05
 YIELD_S = 0.001
 PROBE = (
@@ -249,7 +249,7 @@ class GroupLedger:
     async def _gather(self) -> None:
         """Let others join: among many requests under way some will ask for something any moment, and each
         transaction costs as much as several operations. Whoever is alone does not wait."""
-        if GATHER_FROM <= len(self._live) and 2 * len(self._waiting) < len(self._live):
+        if len(self._live) >= GATHER_FROM and 2 * len(self._waiting) < len(self._live):
             await asyncio.sleep(GATHER_S)
 
     async def _commit(self, batch: list[Waiting]) -> None:

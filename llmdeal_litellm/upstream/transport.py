@@ -36,11 +36,20 @@ class Reply:
 
 
 class Transport:
-    """One pool of connections. Created on the event loop that uses it."""
+    """One pool of connections. Created on the event loop that uses it.
 
-    def __init__(self) -> None:
+    `connector` makes the connections, `connecting_within` the bound on making one from its seconds.
+    """
+
+    def __init__(
+        self,
+        connector: aiohttp.BaseConnector | None = None,
+        connecting_within: Callable[[float], aiohttp.ClientTimeout] | None = None,
+    ) -> None:
+        self._connecting_within = connecting_within or _connecting_within
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_PER_HOST_MAX),
+            connector=connector
+            or aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_PER_HOST_MAX),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -107,11 +116,12 @@ class Transport:
         """Send a request and wait for the head of its answer. Raises NotReached or TooSlow."""
         try:
             with patience.within(wait_s):
-                return await self._session.post(
+                return await self._session.request(
+                    call.method,
                     call.url,
-                    data=_Body(call.body, sent),
+                    data=_Body(call.body, sent) if call.body else None,
                     headers=call.headers,
-                    timeout=_connecting_within(connect_s),
+                    timeout=self._connecting_within(connect_s),
                     allow_redirects=False,
                 )
         except TimeoutError as slow:

@@ -29,6 +29,7 @@ class UpstreamCall:
     url: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
 
 class StreamDecoder(Protocol):
