@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from llmdeal_litellm.accounts.partners import (
+    DEPLOYMENT,
     SELECT_KNOWN,
     KeyCipher,
     Partner,
@@ -20,10 +21,12 @@ from llmdeal_litellm.accounts.partners import (
     read_partner,
 )
 from llmdeal_litellm.catalog.model import Deployment, Kind, Partnering, Payee, Secret
+from llmdeal_litellm.checks import Checks
 from llmdeal_litellm.health import NotNow
 from llmdeal_litellm.ledger.database import Database, StoreFailed
 from llmdeal_litellm.ledger.readers import Reader
 from llmdeal_litellm.ledger.rows import US_PER_S
+from llmdeal_litellm.policy.suspicion import STRIKES_MAX, Sign
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.codecs.table import PARTNER_PROVIDER
 from llmdeal_litellm.upstream.failures import Throttled, UpstreamFailure
@@ -50,11 +53,18 @@ class Consortium:
         self._open_database = open_database
         self._cipher = cipher
         self._known: dict[str, Partner] = {}
+        self._struck: set[str] = set()
+        """The machines with strikes, by deployment."""
+        self._may_ask = False
         self._served: object = None
         """The catalog that was made of what is known."""
         self._database: Database | None = None
         self._thread = ThreadPoolExecutor(1, "partners")
         self._probes: set[asyncio.Task[None]] = set()
+        self.checks = Checks(
+            services, strike=self._strike, prepare=self._found_canaries, is_struck=self._struck.__contains__
+        )
+        services.watch = self.checks.noticed
 
     async def run(self) -> None:
         """Follow the registry and probe machines, until cancelled."""
@@ -65,6 +75,7 @@ class Consortium:
 
     async def stop(self) -> None:
         """Give up probes under way, and close the connection."""
+        await self.checks.stop()
         for task in self._probes:
             task.cancel()
         await asyncio.gather(*self._probes, return_exceptions=True)
@@ -98,6 +109,10 @@ class Consortium:
             key = self._cipher.open(partner)
             if partner.state is PartnerState.ACTIVE and key is not None:
                 machines.setdefault(partner.alias, []).append(deployment_of(partner, key))
+        called = (PartnerState.PROBING, PartnerState.ACTIVE)
+        self.checks.keep({partner.deployment for partner in known if partner.state in called})
+        self._struck.clear()
+        self._struck.update(partner.deployment for partner in known if partner.strikes)
         services.health.watch(partner.deployment for partner in known)
         services.health.places.limit({partner.deployment: partner.capacity for partner in known})
         services.catalog = services.catalog.with_partners(machines)
@@ -169,6 +184,28 @@ class Consortium:
         except UpstreamFailure as failure:
             return failure.detail
         return ""
+
+    async def _found_canaries(self) -> None:
+        """Have the account that canaries are asked on. Raises StoreFailed."""
+        if not self._may_ask:
+            await self._registry(lambda partners: partners.found_canaries())
+            self._may_ask = True
+
+    async def _strike(self, deployment: str, sign: Sign) -> None:
+        """Book a strike, as soon as the store takes it. Every worker's count, and what the third one does."""
+        partner_id = deployment.removeprefix(DEPLOYMENT)
+        while True:
+            try:
+                struck = await self._registry(lambda partners: partners.strike(partner_id, sign.value))
+                break
+            except StoreFailed:
+                await asyncio.sleep(_about(self._rules.poll_s))
+        if struck is None:
+            return
+        said = "strike %d of %d against partner machine %s (%s): %s"
+        log.warning(said, struck.strikes, STRIKES_MAX, struck.name, deployment, sign.value)
+        self._services.metrics.strikes.labels(deployment, sign.label).inc()
+        await self.look()
 
     async def _registry(self, work: Callable[[Partners], T]) -> T:
         """Work on the registry in its thread. Raises StoreFailed."""

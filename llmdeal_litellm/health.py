@@ -52,6 +52,11 @@ class Places:
         """Whether no place is left."""
         return deployment in self._capacities and self.load(deployment) >= 1
 
+    def has_room(self, deployment: str) -> bool:
+        """Whether a place is left besides one more, or all of them are."""
+        places = max(1, self._capacities.get(deployment, 1) // self._workers())
+        return not self._taken[deployment] or self._taken[deployment] + 1 < places
+
     def take(self, deployment: str) -> bool:
         """Take a place; whether there is one to `give` back. Raises NotNow when none is left."""
         if deployment not in self._capacities:

@@ -37,6 +37,8 @@ class Metrics:
         self.attempts = counter("upstream_attempts", "Calls of deployments by end", "deployment", "outcome")
         self.full = counter("capacity_skips", "Machines passed over because they were full", "deployment")
         self.probes = counter("partner_probes", "Probes of machines by outcome", "deployment", "outcome")
+        self.canaries = counter("canaries", "Canaries by what came of them", "deployment", "outcome")
+        self.strikes = counter("partner_strikes", "Strikes against machines", "deployment", "reason")
         self.retries = counter("retries", "Further attempts after a failure")
         self.retries_denied = counter("retries_denied", "Further attempts that the retry budget forbade")
         self.breaker_changes = counter("breaker_changes", "Changes of state", "deployment", "state")

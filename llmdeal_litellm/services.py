@@ -19,6 +19,7 @@ from llmdeal_litellm.ledger.store import Ledger
 from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.lanes import cheapest_first, least_loaded_first
 from llmdeal_litellm.policy.rates import RatesTable
+from llmdeal_litellm.policy.suspicion import Ended
 from llmdeal_litellm.policy.tokens import TokenCounter
 from llmdeal_litellm.upstream.calls import Upstreams
 
@@ -32,6 +33,10 @@ STORE_WAIT_S = 1.75
 503 within two seconds."""
 OFF_LOOP_SIZE = 16_384
 """Work on more than this many characters or numbers runs in a thread, so that other callers do not wait."""
+
+
+def unwatched(ended: Ended) -> None:
+    """Nobody looks at partners' answers."""
 
 
 @dataclass(slots=True)
@@ -55,6 +60,8 @@ class Services:
     now_s: Callable[[], float]
     monotonic_s: Callable[[], float]
     new_request_id: Callable[[], str]
+    watch: Callable[[Ended], None] = unwatched
+    """Told of every answer of a partner's machine that ended. Returns at once."""
     ready: bool = False
     settling: set[asyncio.Future[Closed]] = field(default_factory=set)
     background: set[asyncio.Task[None]] = field(default_factory=set)

@@ -1,7 +1,7 @@
 """The registry of partners' machines: who they are, what they serve, on which terms, and who may be called.
 
-    probing ── a probe passes ──▶ active ── a probe fails ──▶ probing
-    paused and removed are the operator's word; paused ── resume ──▶ probing
+    probing ── a probe passes ──▶ active ── a probe fails ──▶ probing paused is the operator's word or that of
+    three strikes, removed the operator's; paused ── resume ──▶ probing
 
 Times are microseconds of Unix time, shares are basis points. Upstream keys are kept encrypted, bound to their
 machine. Source: docs/decisions/0014-partner-machines.md; NIST SP 800-38D (AES-GCM).
@@ -17,21 +17,42 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from llmdeal_litellm.ledger.database import Database, Row
+from llmdeal_litellm.ledger.ops import CANARIES
+from llmdeal_litellm.ledger.rows import US_PER_DAY
+from llmdeal_litellm.policy.suspicion import STRIKES_MAX
 
 NONCE_BYTES = 12
 COLUMNS = (
     "id, name, alias, base_url, model, sealed_key, capacity, share, state, why, strikes, created_at_us, "
-    "changed_at_us, probed_at_us, probe_after_us"
+    "changed_at_us, probed_at_us, probe_after_us, struck_for, struck_at_us"
 )
 SELECT_ALL = f"SELECT {COLUMNS} FROM partners ORDER BY created_at_us, id"
 SELECT_KNOWN = f"SELECT {COLUMNS} FROM partners WHERE state <> 'removed' ORDER BY created_at_us, id"
 SELECT_NAMED = f"SELECT {COLUMNS} FROM partners WHERE name = ?"
+SELECT_ID = f"SELECT {COLUMNS} FROM partners WHERE id = ?"
 SELECT_DUE = (
     f"SELECT {COLUMNS} FROM partners WHERE state IN ('probing', 'active') AND probe_after_us <= ? "
     "ORDER BY probe_after_us LIMIT ?"
 )
+STRIKES_FORGIVEN_US = US_PER_DAY
+"""Strikes against a machine that got none for so long do not count any more."""
 DEPLOYMENT = "partner:"
 """In front of a partner's id: its name among the deployments."""
+FOUND_CANARIES: tuple[tuple[str, tuple[object, ...]], ...] = (
+    (
+        "INSERT INTO accounts (id, name, tier, created_at_us) VALUES (?, ?, 'house', 0) "
+        "ON CONFLICT (id) DO NOTHING",
+        (CANARIES, "the house's checks of partners' machines"),
+    ),
+    ("INSERT INTO wallets (account_id, wallet) VALUES (?, 'base') ON CONFLICT DO NOTHING", (CANARIES,)),
+    ("INSERT INTO wallets (account_id, wallet) VALUES (?, 'frontier') ON CONFLICT DO NOTHING", (CANARIES,)),
+    (
+        # No key has a digest of one byte.
+        "INSERT INTO keys (id, account_id, digest, created_at_us) VALUES (?, ?, ?, 0) "
+        "ON CONFLICT (id) DO NOTHING",
+        (CANARIES, CANARIES, b"\0"),
+    ),
+)
 
 
 class NoSuchPartner(LookupError):
@@ -74,8 +95,8 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """A registered machine. `why` says what the last probe or the operator found; `strikes` are for whoever
-    checks answers."""
+    """A registered machine. `why` says what the last probe, the operator or the third strike found;
+    `struck_for` what the `strikes` were for."""
 
     id: str
     name: str
@@ -92,6 +113,8 @@ class Partner:
     changed_at_us: int
     probed_at_us: int | None
     probe_after_us: int
+    struck_for: str
+    struck_at_us: int | None
 
     @property
     def deployment(self) -> str:
@@ -169,12 +192,44 @@ class Partners:
         return self._set(name, PartnerState.PAUSED, "paused by the operator", now_us)
 
     def resume(self, name: str, *, now_us: int) -> Partner:
-        """Have it called again once a probe has passed. Raises NoSuchPartner, WasRemoved."""
+        """Have it called again once a probe has passed, its strikes forgiven. Raises NoSuchPartner,
+        WasRemoved."""
         return self._set(name, PartnerState.PROBING, "", now_us)
 
     def remove(self, name: str, *, now_us: int) -> Partner:
         """Have it called never again; its statements stay. Raises NoSuchPartner, WasRemoved."""
         return self._set(name, PartnerState.REMOVED, "removed by the operator", now_us)
+
+    def strike(self, partner_id: str, what: str) -> Partner | None:
+        """A strike against a machine that is called; with the third it is paused. Returns the machine as it
+        is then, None when it was paused or removed before."""
+        with self._db.write():
+            now_us = self._db.now_us()
+            before_us = now_us - STRIKES_FORGIVEN_US
+            self._db.run(
+                "UPDATE partners SET strikes = 0, struck_for = '' WHERE id = ? AND struck_at_us < ?",
+                (partner_id, before_us),
+            )
+            struck = self._db.run(
+                "UPDATE partners SET strikes = strikes + 1, struck_at_us = ?, "
+                "struck_for = CASE WHEN strikes = 0 THEN ? ELSE struck_for || '; ' || ? END "
+                "WHERE id = ? AND state IN ('probing', 'active')",
+                (now_us, what, what, partner_id),
+            )
+            self._db.run(
+                "UPDATE partners SET state = 'paused', changed_at_us = ?, "
+                "why = 'paused after three strikes: ' || struck_for || '. Resume it when that is mended.' "
+                "WHERE id = ? AND strikes >= ? AND state IN ('probing', 'active')",
+                (now_us, partner_id, STRIKES_MAX),
+            )
+            row = self._db.row(SELECT_ID, (partner_id,)) if struck else None
+        return None if row is None else read_partner(row)
+
+    def found_canaries(self) -> None:
+        """Have the house's account that canaries are asked on, whose key nobody can have."""
+        with self._db.write():
+            for statement, values in FOUND_CANARIES:
+                self._db.run(statement, values)
 
     def _set(self, name: str, state: PartnerState, why: str, now_us: int) -> Partner:
         with self._db.write():
@@ -183,6 +238,8 @@ class Partners:
                 "WHERE name = ? AND state <> 'removed' AND NOT (state = 'active' AND ? = 'probing')",
                 (state.value, why, now_us, name, state.value),
             )
+            if state is PartnerState.PROBING:
+                self._db.run("UPDATE partners SET strikes = 0, struck_for = '' WHERE name = ?", (name,))
             partner = self.named(name)
             if partner.state is PartnerState.REMOVED and state is not PartnerState.REMOVED:
                 raise WasRemoved(name)

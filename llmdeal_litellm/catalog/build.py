@@ -107,7 +107,7 @@ class Builder:
                 at = ("llmdeal", "partners", "allowed_hosts", index)
                 self._refuse(at, f"'{text}' must be host or host:port; {bad}")
         allowed = AllowedHosts(frozenset(entries))
-        return Partnering(allowed, section.probe_every_s, section.probe_s, section.poll_s)
+        return Partnering(allowed, **section.model_dump(exclude={"allowed_hosts"}))
 
     def _tiers(self) -> dict[str, Tier]:
         known = self._section.tiers

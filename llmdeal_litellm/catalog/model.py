@@ -226,12 +226,18 @@ class Retrying:
 class Partnering:
     """How partners' machines are looked after. `allowed_hosts`: those that may have private addresses, plain
     http and any port. Each machine is probed about every `probe_every_s`, for at most `probe_s`; every worker
-    looks for changes of the registry about every `poll_s`."""
+    looks for changes of the registry about every `poll_s`. `canary_percent` of what it is asked, and at least
+    one in each `canary_every_s` with requests, are canaries (0: none), within `canary_within_s` after a
+    customer's; an answer of one is slow that takes more than `slow_after_s` and half a second a token."""
 
     allowed_hosts: AllowedHosts = field(default_factory=AllowedHosts)
     probe_every_s: float = 15.0
     probe_s: float = 10.0
     poll_s: float = 2.0
+    canary_percent: float = 1.0
+    canary_every_s: float = 600.0
+    canary_within_s: float = 2.0
+    slow_after_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)

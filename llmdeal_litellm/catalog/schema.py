@@ -148,12 +148,16 @@ class PartnersSection(Section):
     """`allowed_hosts`: `host` or `host:port` of partners' machines that may have private addresses, plain
     http and any port; all others must be https on a public address. Each machine is probed about every
     `probe_every_s`, for at most `probe_s`; every worker looks for changes of the registry about every
-    `poll_s`."""
+    `poll_s`. The rest: see `catalog.model.Partnering`."""
 
     allowed_hosts: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
     probe_every_s: Seconds = 15.0
     probe_s: Seconds = 10.0
     poll_s: Annotated[float, Field(gt=0, le=3)] = 2.0
+    canary_percent: Annotated[float, Field(ge=0, le=50)] = 1.0
+    canary_every_s: Seconds = 600.0
+    canary_within_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    slow_after_s: Seconds = 20.0
 
 
 class LlmdealSection(Section):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from llmdeal_litellm.catalog.model import Payee
-from llmdeal_litellm.ledger.ops import HOUSE_REVENUE, PAYABLE, Closed
+from llmdeal_litellm.ledger.ops import CANARIES, HOUSE_REVENUE, HOUSE_UPSTREAM_COST, PAYABLE, Closed
 from llmdeal_litellm.money import share_of
 
 US_PER_S = 1_000_000
@@ -238,7 +238,8 @@ class Batch:
         if payee is not None:
             shared = share_of(abs(charged), payee.share) * (1 if charged > 0 else -1)
             self.book(record, PAYABLE + payee.partner, shared)
-        self.book(record, HOUSE_REVENUE, charged - shared)
+        ours = HOUSE_UPSTREAM_COST if record.account_id == CANARIES else HOUSE_REVENUE
+        self.book(record, ours, charged - shared)
 
 
 def is_another(span: int, counted: int) -> bool:

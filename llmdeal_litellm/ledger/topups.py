@@ -3,6 +3,7 @@
 from llmdeal_litellm.ledger.ops import (
     HOUSE_LOSS,
     HOUSE_TOPUPS,
+    HOUSE_UPSTREAM_COST,
     REFUND,
     Balance,
     Credit,
@@ -12,7 +13,7 @@ from llmdeal_litellm.ledger.ops import (
     Result,
     Unknown,
 )
-from llmdeal_litellm.ledger.rows import Batch, RuleBroken
+from llmdeal_litellm.ledger.rows import Batch, RuleBroken, WalletRow
 
 
 def credit(batch: Batch, op: Credit) -> Result:
@@ -29,6 +30,14 @@ def credit(batch: Batch, op: Credit) -> Result:
 def _require_amount(amount: int) -> None:
     if amount < 0:
         raise RuleBroken(f"{amount} is not an amount to move")
+
+
+def provide(batch: Batch, wallet: WalletRow, needed: int) -> None:
+    """Give the account of the canaries what its next hold needs beyond what it has: cost of the house."""
+    missing = needed - wallet.available
+    if missing > 0:
+        record = batch.record(wallet, "credit", missing, 0, note="for canaries")
+        batch.book(record, HOUSE_UPSTREAM_COST, -missing)
 
 
 def dispute(batch: Batch, op: Dispute) -> Result:

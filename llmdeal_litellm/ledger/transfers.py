@@ -11,6 +11,7 @@ import orjson
 
 from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.ops import (
+    CANARIES,
     HOUSE_LOSS,
     HOUSE_UPSTREAM_COST,
     Balance,
@@ -40,7 +41,7 @@ from llmdeal_litellm.ledger.rows import (
     WalletRow,
     is_another,
 )
-from llmdeal_litellm.ledger.topups import credit, dispute, refund
+from llmdeal_litellm.ledger.topups import credit, dispute, provide, refund
 from llmdeal_litellm.limits import EMPTY_ANSWER_REFUNDS_PER_DAY, KEPT_ANSWER_S, OPEN_HOLDS_PER_KEY_MAX
 from llmdeal_litellm.money import PICO_PER_NANO, LongContext, Rates, charge
 from llmdeal_litellm.policy.pricing import HoldTerms, longest_answer, size_hold
@@ -64,6 +65,8 @@ def open_hold(batch: Batch, op: OpenHold) -> Result:
     refused = _refusal(batch, op, wallet, key)
     if refused is not None:
         return refused
+    if op.account_id == CANARIES:
+        provide(batch, wallet, op.quote.full)
     terms = size_hold(op.quote, _free(batch, wallet, key))
     if terms is None:
         return Refused(Reason.FUNDS, op.quote.required, wallet.available, wallet.held)

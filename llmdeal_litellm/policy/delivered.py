@@ -6,6 +6,8 @@ from llmdeal_litellm.limits import OUTPUT_CLAIM_SLACK_TOKENS
 from llmdeal_litellm.policy.answer import Answer, Delta
 from llmdeal_litellm.policy.tokens import TokenCounter
 
+BEGINNING_CHARS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -38,6 +40,8 @@ class Delivered:
         self._visible: list[str] = []
         self._reasoning: list[str] = []
         self._pending_chars = 0
+        self.beginning = ""
+        """Of the visible text that was counted, so many characters at most as are enough to know it by."""
         self.visible = 0
         self.reasoning = 0
 
@@ -72,6 +76,8 @@ class Delivered:
         del self._visible[: pending.visible_pieces]
         del self._reasoning[: pending.reasoning_pieces]
         self._pending_chars -= len(pending.visible) + len(pending.reasoning)
+        if len(self.beginning) < BEGINNING_CHARS:
+            self.beginning += pending.visible[: BEGINNING_CHARS - len(self.beginning)]
         self.visible += counted.visible
         self.reasoning += counted.reasoning
 

@@ -26,12 +26,14 @@ class Rule(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Usage as an upstream reported it, already reduced to integers from 0; None where it was not one."""
+    """Usage as an upstream reported it, already reduced to integers from 0; None where it was not one.
+    `absurd`: there was something in the place of a number."""
 
     input: int | None = None
     output: int | None = None
     reasoning: int = 0
     cached: int = 0
+    absurd: bool = False
 
 
 NO_CLAIM = Claim()
@@ -52,11 +54,14 @@ def read_claim(usage: object) -> Claim:
     if not isinstance(usage, dict):
         return NO_CLAIM
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    read = [read_count(count) for count in counts]
     return Claim(
-        input=read_count(usage.get("prompt_tokens")),
-        output=read_count(usage.get("completion_tokens")),
+        input=read[0],
+        output=read[1],
         reasoning=read_count(completion.get("reasoning_tokens")) or 0 if isinstance(completion, dict) else 0,
         cached=read_count(prompt.get("cached_tokens")) or 0 if isinstance(prompt, dict) else 0,
+        absurd=any(r is None and count is not None for r, count in zip(read, counts, strict=True)),
     )
 
 

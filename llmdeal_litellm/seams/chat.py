@@ -23,6 +23,7 @@ from llmdeal_litellm.upstream.calls import ChatCandidate
 from llmdeal_litellm.upstream.codecs.wire import ChatPlan, UpstreamCall
 from llmdeal_litellm.upstream.failures import UpstreamFailure
 from llmdeal_litellm.upstream.route import Candidate
+from llmdeal_litellm.watching import tell_of
 
 Planned = TypeVar("Planned")
 Answered = TypeVar("Answered")
@@ -103,6 +104,7 @@ async def _settled(
     usage that was billed."""
     claim = ending.claim or NO_CLAIM
     billed = await exchange.bill(claim)
+    tell_of(exchange, request, ending.finish_reason or "", claim)
     rule = exchange.rule_for(ending.finish_reason or "", claim, stop_given=bool(request.stop))
     rendered = render(billed)
     answer = answers.Answered(rendered, request.stream, _our_limit(exchange, request))

@@ -66,8 +66,8 @@ def ending(reason: str, *, called: bool) -> str:
 
 
 def claim_or_none(claim: Claim) -> Claim | None:
-    """A claim with a count in it; an empty one must not replace what came before."""
-    return None if claim.input is None and claim.output is None else claim
+    """A claim with a count in it, or with nonsense; an empty one must not replace what came before."""
+    return None if claim.input is None and claim.output is None and not claim.absurd else claim
 
 
 def numbers(value: Json) -> list[float]:
