@@ -184,9 +184,10 @@ class HowMany:
     @classmethod
     def made(cls, size: int, draw: Draw) -> "HowMany":
         """One of about so many tokens."""
-        had = 12 + draw(30)
+        had, gave = 12 + draw(30), 2 + draw(9)
+        got = other_than(gave, range(2, 11), draw)
         phrase, name, what = one_of(cls.PHRASES, draw), one_of(NAMES, draw), one_of(PLURALS, draw)
-        return cls(_facts(size - 50, draw), name, what, had, 2 + draw(9), 2 + draw(9), phrase)
+        return cls(_facts(size - 50, draw), name, what, had, gave, got, phrase)
 
     @property
     def text(self) -> str:
@@ -225,7 +226,10 @@ class InOrder:
         initials: dict[str, str] = {}
         for thing in some_of(THINGS, len(THINGS), draw):
             initials.setdefault(thing[0], thing)
-        return cls(tuple(initials.values())[: 5 + draw(3)], one_of(cls.PHRASES, draw))
+        things = list(initials.values())[: 5 + draw(3)]
+        if things == sorted(things):
+            things.reverse()
+        return cls(tuple(things), one_of(cls.PHRASES, draw))
 
     @property
     def text(self) -> str:

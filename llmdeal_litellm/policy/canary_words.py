@@ -12,7 +12,7 @@ CITIES = tuple(
     "Turin Utrecht Valencia Vienna Vilnius Zagreb Zurich".split()
 )
 COLOURS = tuple(
-    "amber beige black blue bronze brown copper crimson cyan golden green grey ivory lilac maroon ochre "
+    "amber beige black blue bronze brown copper crimson cyan golden grey ivory lilac maroon ochre "
     "olive orange pink purple scarlet silver teal violet white yellow".split()
 )
 THINGS = tuple(
@@ -27,6 +27,6 @@ PLACES = tuple(
     "station studio theatre tower veranda warehouse workshop".split()
 )
 PLURALS = tuple(
-    "apples batteries books bricks buttons cards coins cups eggs forks keys lemons marbles nails onions "
+    "apples batteries books bricks buttons coins cups eggs forks keys lemons marbles nails onions "
     "pencils plates postcards ribbons screws shells stamps tickets tiles tulips".split()
 )

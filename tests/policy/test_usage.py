@@ -1,5 +1,7 @@
 """An upstream's usage is a claim: what is billed fits the hold and what we saw ourselves."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,8 +168,17 @@ def test_billed_always_fits(
     ],
 )
 def test_read_claim(usage: object, claim: Claim) -> None:
-    """Only an integer from 0 to 2^53 is a claim; anything else is as if it were not there."""
-    assert read_claim(usage) == claim
+    """Only an integer from 0 to 2^53 is a claim; anything else bills as if it were not there."""
+    assert replace(read_claim(usage), absurd=False) == claim
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "12", True, [12], 2**60])
+def test_nonsense_in_the_place_of_a_count_is_told(count: object) -> None:
+    """It is a sign against whoever says it; what is missing or null is none."""
+    assert read_claim({"prompt_tokens": 1, "completion_tokens": count}).absurd
+    assert read_claim({"prompt_tokens": count, "completion_tokens": 1}).absurd
+    assert not read_claim({"prompt_tokens": 1, "completion_tokens": None}).absurd
+    assert not read_claim({}).absurd
 
 
 def test_cut_answers_are_billed_by_our_own_counts() -> None:
