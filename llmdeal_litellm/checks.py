@@ -8,6 +8,7 @@ the background, and takes no place that a customer needs. Source: docs/decisions
 
 import asyncio
 import hashlib
+import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -43,6 +44,9 @@ from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.calls import ChatCandidate
 from llmdeal_litellm.upstream.failures import UpstreamFailure
+from llmdeal_litellm.upstream.route import Candidate
+
+log = logging.getLogger("llmdeal.consortium")
 
 SUSPECTED_BLOCK = 3
 """Of a machine that something speaks against, one of so many requests is followed by a canary."""
@@ -137,8 +141,9 @@ class Checks:
             self._observe(ended.deployment, sign, bad=bad, account=ended.account)
         if ended.own_output >= REPEATED_FROM_TOKENS and ended.beginning:
             answer = hashlib.blake2b(ended.beginning.encode(errors="replace"), digest_size=16).digest()
-            bad = watched.answers.is_repeated(answer, ended.prompt, ended.account)
-            self._observe(ended.deployment, Sign.REPEATED, bad=bad, account=ended.account)
+            repeated = watched.answers.is_repeated(answer, ended.prompt, ended.account)
+            if repeated is not None:
+                self._observe(ended.deployment, Sign.REPEATED, bad=repeated, account=ended.account)
         if ended.is_plain:
             watched.shapes.append(ended.shape)
         if self._comes(ended.deployment, watched):
@@ -168,7 +173,12 @@ class Checks:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (defect := task.exception()) is not None:
+            log.critical("a check of a partner's machine has failed: %s", defect, exc_info=defect)
 
     async def _follow(self, deployment: str, watched: Watched) -> None:
         """Ask a canary, a moment later. One that could not be asked is due again at once."""
@@ -327,7 +337,7 @@ class _Asking:
 
     async def _read(self, reply: Reply, alias: Alias) -> None:
         upstreams, limit = self._services.upstreams, self._shape.output_limit
-        candidate: ChatCandidate = ChatCandidate(self._member, upstreams.plan(self._request, self._member))
+        candidate: ChatCandidate = Candidate(self._member, upstreams.plan(self._request, self._member))
         if not self._shape.stream:
             answer = await upstreams.answer(candidate, alias, alias.name, limit, _unnoticed)
             reply.delivered.add(answer)

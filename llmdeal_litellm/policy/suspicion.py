@@ -200,15 +200,16 @@ class KnownAnswers:
 
     first: dict[bytes, tuple[bytes, str]] = field(default_factory=dict)
 
-    def is_repeated(self, answer: bytes, prompt: bytes, account: str) -> bool:
-        """Whether another account got it before, for another prompt."""
+    def is_repeated(self, answer: bytes, prompt: bytes, account: str) -> bool | None:
+        """Whether another account got it before, for another prompt. None: the same one did, or for the same
+        prompt, which says nothing."""
         before = self.first.get(answer)
         if before is None:
             if len(self.first) >= ANSWERS_KEPT:
                 del self.first[next(iter(self.first))]
             self.first[answer] = (prompt, account)
             return False
-        return before[0] != prompt and before[1] != account
+        return True if before[0] != prompt and before[1] != account else None
 
 
 @dataclass(slots=True)

@@ -16,7 +16,13 @@ ALIAS, MODEL = "consortium-llama-70b", "llama-3.3-70b"
 KEY = "sk-upstream-secret-machine"
 KNOWN_WITHIN_S = 5.0
 """How soon every worker knows of a change."""
-QUICK: dict[str, Any] = {"allowed_hosts": ["127.0.0.1"], "probe_every_s": 0.5, "probe_s": 5, "poll_s": 0.1}
+QUICK: dict[str, Any] = {
+    "allowed_hosts": ["127.0.0.1"],
+    "probe_every_s": 0.5,
+    "probe_s": 5,
+    "poll_s": 0.1,
+    "canary_percent": 0,
+}
 """`llmdeal.partners` for tests: machines on this host, looked at often."""
 INPUT_NANO, OUTPUT_NANO = 150, 450
 """What a token of ALIAS costs in the shipped config, nano-USD."""

@@ -168,10 +168,10 @@ def test_claims_of_canaries_are_looked_at_closely() -> None:
 def test_an_answer_is_repeated_for_another_prompt_of_another_account() -> None:
     """One's own questions may have the same answer; so may the same question of two."""
     known = KnownAnswers()
-    assert not known.is_repeated(b"answer", b"p", "one")
-    assert not known.is_repeated(b"answer", b"q", "one")
-    assert not known.is_repeated(b"answer", b"p", "two")
-    assert known.is_repeated(b"answer", b"q", "two")
+    assert known.is_repeated(b"answer", b"p", "one") is False
+    assert known.is_repeated(b"answer", b"q", "one") is None
+    assert known.is_repeated(b"answer", b"p", "two") is None
+    assert known.is_repeated(b"answer", b"q", "two") is True
     for n in range(2 * ANSWERS_KEPT):
         known.is_repeated(str(n).encode(), b"p", "one")
     assert len(known.first) == ANSWERS_KEPT
