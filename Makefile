@@ -8,7 +8,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 	--no-header
 COMPILE := $(LOCK) pyproject.toml --extra install
 
-.PHONY: help run install test check wires faults hangups exact crash properties partner-real bench bench-codecs bench-ledger \
+.PHONY: help run install test check wires faults hangups exact crash properties partner-real cheats bench bench-codecs bench-ledger \
 	litellm-upgrade lock clean
 
 help: ## list the commands
@@ -49,6 +49,9 @@ properties: $(VENV)/.dev ## compare the ledger with its model at length; EXAMPLE
 
 partner-real: $(VENV)/.dev ## build llama.cpp's server once, serve customers from it as a partner's machine, kill it, bring it back
 	@$(BIN)/python tests/partners/real.py $(ARGS)
+
+cheats: $(VENV)/.dev ## have partners' machines cheat until they are paused, and an honest one serve 10,000 requests
+	@$(BIN)/python tests/consortium/cheat_run.py $(ARGS)
 
 bench: $(VENV)/.dev ## this gateway beside others on one machine in one run: throughput, latency, CPU, memory
 	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)

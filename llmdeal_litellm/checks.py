@@ -63,7 +63,6 @@ BEYOND_SLOW_S = 60.0
 DEFAULT_SHAPE = Shape(stream=False, has_system=False, own_input=200, output_limit=1024)
 
 Strike = Callable[[str, Sign], Coroutine[Any, Any, None]]
-Draw = Callable[[int], int]
 
 
 @dataclass(slots=True)
@@ -107,9 +106,8 @@ class Checks:
         self._strike = strike
         self._prepare = prepare
         self._is_struck = is_struck
-        # Of the operating system: what was drawn must not tell what will be.
-        self._random = random.SystemRandom()
-        self._draw: Draw = self._random.randrange
+        self.chance: random.Random = random.SystemRandom()
+        """Of the operating system: what was drawn must not tell what will be."""
         self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = 0
@@ -159,7 +157,7 @@ class Checks:
             return False
         suspected = not watched.suspicion.is_clean or self._is_struck(deployment)
         block = round(100 / rules.canary_percent)
-        comes = watched.turn.comes(min(block, SUSPECTED_BLOCK) if suspected else block, self._draw)
+        comes = watched.turn.comes(min(block, SUSPECTED_BLOCK) if suspected else block, self.chance.randrange)
         return comes or now_s - watched.asked_s > rules.canary_every_s
 
     def _observe(self, deployment: str, sign: Sign, *, bad: bool, account: str = CANARIES) -> None:
@@ -183,7 +181,7 @@ class Checks:
     async def _follow(self, deployment: str, watched: Watched) -> None:
         """Ask a canary, a moment later. One that could not be asked is due again at once."""
         try:
-            await asyncio.sleep(self._random.uniform(0, self._rules.canary_within_s))
+            await asyncio.sleep(self.chance.uniform(0, self._rules.canary_within_s))
             outcome = await self._asked(deployment, watched)
             self._services.metrics.canaries.labels(deployment, outcome).inc()
             if outcome in ("not_asked", "unanswered"):
@@ -205,7 +203,7 @@ class Checks:
             return "not_asked"
         alias, member = found
         shape = self._shape(watched, alias)
-        canary = watched.last = new_canary(self._size(shape), self._draw, watched.last)
+        canary = watched.last = new_canary(self._size(shape), self.chance.randrange, watched.last)
         request = self._request(alias, shape, canary)
         count = tokens.count_chat(request, 0, services.count)
         quote = quote_chat(
@@ -239,18 +237,20 @@ class Checks:
         needed = REASONED_TOKENS if alias.reasoning else ANSWER_TOKENS
         roomy = [shape for shape in watched.shapes if shape.output_limit >= needed]
         if roomy:
-            return one_of(roomy, self._draw)
-        shape = one_of(watched.shapes, self._draw) if watched.shapes else DEFAULT_SHAPE
+            return one_of(roomy, self.chance.randrange)
+        shape = one_of(watched.shapes, self.chance.randrange) if watched.shapes else DEFAULT_SHAPE
         return replace(shape, output_limit=min(needed, alias.max_output_tokens))
 
     def _size(self, shape: Shape) -> int:
-        return round(shape.own_input * self._random.uniform(0.5, 1.5))
+        return round(shape.own_input * self.chance.uniform(0.5, 1.5))
 
     def _request(self, alias: Alias, shape: Shape, canary: Canary) -> ChatRequest:
         messages: tuple[Message, ...] = (Message("user", (TextPart(canary.text),)),)
         if shape.has_system:
-            messages = (Message("system", (TextPart(one_of(SYSTEM, self._draw)),)), *messages)
-        tuning = {**shape.tuning, "seed": self._draw(2**31)} if "seed" in shape.tuning else shape.tuning
+            messages = (Message("system", (TextPart(one_of(SYSTEM, self.chance.randrange)),)), *messages)
+        tuning = (
+            {**shape.tuning, "seed": self.chance.randrange(2**31)} if "seed" in shape.tuning else shape.tuning
+        )
         return ChatRequest(
             alias.name, messages, shape.output_limit, stream=shape.stream, tuning=tuning or None
         )

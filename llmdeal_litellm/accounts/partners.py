@@ -212,9 +212,10 @@ class Partners:
             )
             struck = self._db.run(
                 "UPDATE partners SET strikes = strikes + 1, struck_at_us = ?, "
-                "struck_for = CASE WHEN strikes = 0 THEN ? ELSE struck_for || '; ' || ? END "
+                "struck_for = CASE WHEN strikes = 0 THEN ? WHEN struck_for = ? THEN struck_for "
+                "ELSE struck_for || '; ' || ? END "
                 "WHERE id = ? AND state IN ('probing', 'active')",
-                (now_us, what, what, partner_id),
+                (now_us, what, what, what, partner_id),
             )
             self._db.run(
                 "UPDATE partners SET state = 'paused', changed_at_us = ?, "

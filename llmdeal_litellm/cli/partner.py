@@ -17,7 +17,17 @@ from llmdeal_litellm.money import parse_share, share_text
 from llmdeal_litellm.settings import BadSettings, Settings
 from llmdeal_litellm.upstream.egress import registrable
 
-LIST_COLUMNS = ("name", "alias", "state", "capacity", "share_percent", "probed_at", "base_url", "why")
+LIST_COLUMNS = (
+    "name",
+    "alias",
+    "state",
+    "capacity",
+    "share_percent",
+    "strikes",
+    "probed_at",
+    "base_url",
+    "why",
+)
 COUNT = click.IntRange(1, 100_000)
 SHARE_SETTINGS = {"ignore_unknown_options": True}
 """So that a share with a minus sign is read as a share, and refused as one."""
@@ -84,7 +94,7 @@ def _key_in(variable: str) -> str:
 
 @partner.command("list")
 def list_partners(as_json: bool) -> None:
-    """List all machines, oldest first, with what their last probe found.
+    """List all machines, oldest first, with what their last probe found, or why they are paused.
 
     \b
     Example:
@@ -113,7 +123,7 @@ def pause(name: str, as_json: bool) -> None:
 @partner.command()
 @click.argument("name", type=WORDS)
 def resume(name: str, as_json: bool) -> None:
-    """Send a paused machine requests again, once a probe of it has passed.
+    """Send a paused machine requests again, once a probe of it has passed. Its strikes are forgiven.
 
     \b
     Example:
@@ -163,6 +173,7 @@ def partner_view(found: Partner) -> View:
         "state": found.state.value,
         "why": found.why,
         "strikes": found.strikes,
+        "struck_for": found.struck_for,
         "created_at": time_text(found.created_at_us),
         "changed_at": time_text(found.changed_at_us),
         "probed_at": None if found.probed_at_us is None else time_text(found.probed_at_us),

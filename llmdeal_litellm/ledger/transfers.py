@@ -65,7 +65,7 @@ def open_hold(batch: Batch, op: OpenHold) -> Result:
     refused = _refusal(batch, op, wallet, key)
     if refused is not None:
         return refused
-    if op.account_id == CANARIES:
+    if op.key_id == CANARIES:
         provide(batch, wallet, op.quote.full)
     terms = size_hold(op.quote, _free(batch, wallet, key))
     if terms is None:

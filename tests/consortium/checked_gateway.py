@@ -64,8 +64,12 @@ def checked(folder: Path) -> Iterator[ConsortiumGateway]:
 
 
 @contextmanager
-def registered(gateway: ConsortiumGateway, script: Honest) -> Iterator[tuple[str, ScriptedMachine]]:
-    """A machine with this script, which alone serves; yields its name."""
+def registered(
+    gateway: ConsortiumGateway, script: Honest, seed: int | None = 1
+) -> Iterator[tuple[str, ScriptedMachine]]:
+    """A machine with this script, which alone serves; yields its name. `seed` None: canaries by real chance."""
+    chance = random.SystemRandom() if seed is None else random.Random(seed)
+    gateway._gateway._consortium.checks.chance = chance
     with scripted_machine(script) as machine:
         name = gateway.registry.add(machine.url)
         try:

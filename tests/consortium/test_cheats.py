@@ -125,6 +125,18 @@ def same(one: dict[str, str], other: dict[str, str]) -> bool:
     return without[0] == without[1]
 
 
+def test_strikes_of_other_workers_count(gateway: ConsortiumGateway) -> None:
+    """Three strikes that others booked: this worker stops sending as soon as it looks."""
+    with registered(gateway, Honest()) as (name, _):
+        partner = gateway.registry.partner(name)
+        for _ in range(3):
+            gateway.registry.strike(name, "empty answers")
+        gateway.served()
+        assert Customers(gateway).ask() == 503
+        assert gateway.registry.partner(name).why.startswith("paused after three strikes: empty answers. ")
+        assert partner.strikes == 0
+
+
 def test_a_resumed_machine_begins_anew(gateway: ConsortiumGateway) -> None:
     """One that was mended serves without strikes, and nothing of before speaks against it."""
     with registered(gateway, Cheating()) as (name, machine):

@@ -129,6 +129,10 @@ class Registry:
         """See `Partners.resume`."""
         self._partners.resume(name, now_us=_now_us())
 
+    def strike(self, name: str, what: str) -> None:
+        """See `Partners.strike`."""
+        self._partners.strike(self.partner(name).id, what)
+
     def remove(self, name: str) -> None:
         """See `Partners.remove`."""
         self._partners.remove(name, now_us=_now_us())
