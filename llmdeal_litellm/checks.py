@@ -58,8 +58,8 @@ ANSWER_TOKENS, REASONED_TOKENS = 512, 4096
 READ_TOKENS_MAX = 4 * 32_768
 """Of a stream, by `Delivered.at_most`: so many characters at least. Who says more has no answer."""
 TOKENS_PER_S_MIN = 2
-BEYOND_SLOW_S = 60.0
-"""A canary is given up so long after it is slow."""
+GIVEN_UP_TIMES, REASONING_TIMES = 4, 4
+"""A canary is given up after so many times `slow_after_s`, and where a model thinks first as many more."""
 DEFAULT_SHAPE = Shape(stream=False, has_system=False, own_input=200, output_limit=1024)
 
 Strike = Callable[[str, Sign], Coroutine[Any, Any, None]]
@@ -221,7 +221,7 @@ class Checks:
             lambda reply: self._judge(deployment, canary, reply, count.own),
             lambda: self._observe(deployment, Sign.SLOW, bad=True),
             alias,
-            self._rules.slow_after_s + BEYOND_SLOW_S,
+            self._rules.slow_after_s * GIVEN_UP_TIMES * (REASONING_TIMES if alias.reasoning else 1),
         )
 
     def _found(self, deployment: str) -> tuple[Alias, Member] | None:

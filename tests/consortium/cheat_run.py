@@ -50,7 +50,10 @@ def honest(gateway: ConsortiumGateway, requests: int, say: Say) -> dict[str, Any
     with registered(gateway, Honest(), seed=None) as (name, machine):
         customers, served = Customers(gateway, seed=2), 0
         for asked in range(1, requests + 1):
-            served += customers.ask() == 200
+            status = customers.ask()
+            served += status == 200
+            if status != 200:
+                say(f"{'honest':24} request {asked} got {status}: {customers.said}")
             if asked % TOLD_EVERY == 0:
                 say(f"{'honest':24} {asked} requests, {len(machine.asked) - asked} canaries")
         partner = gateway.registry.partner(name)

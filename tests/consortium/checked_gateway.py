@@ -27,7 +27,8 @@ WITHIN = 300
 
 
 class Customers:
-    """Six accounts, whose requests differ in words, length and parameters. The same seed asks the same."""
+    """Six accounts, whose requests differ in words, length and parameters. The same seed asks the same. `said`:
+    how the last answer begins."""
 
     def __init__(self, gateway: ConsortiumGateway, seed: int = 1) -> None:
         self._gateway = gateway
@@ -47,6 +48,7 @@ class Customers:
         body = {"messages": [*system, prompt], "max_tokens": limit, "stream": stream, **fields}
         answer = self._gateway.chat(rng.choice(self._keys), **body)
         settle(self._gateway)
+        self.said = answer.text[:300]
         return answer.status_code
 
 
@@ -67,7 +69,8 @@ def checked(folder: Path) -> Iterator[ConsortiumGateway]:
 def registered(
     gateway: ConsortiumGateway, script: Honest, seed: int | None = 1
 ) -> Iterator[tuple[str, ScriptedMachine]]:
-    """A machine with this script, which alone serves; yields its name. `seed` None: canaries by real chance."""
+    """A machine with this script, which alone serves; yields its name. `seed` None: canaries by real
+    chance."""
     chance = random.SystemRandom() if seed is None else random.Random(seed)
     gateway._gateway._consortium.checks.chance = chance
     with scripted_machine(script) as machine:
