@@ -27,8 +27,8 @@ WITHIN = 300
 
 
 class Customers:
-    """Six accounts, whose requests differ in words, length and parameters. The same seed asks the same. `said`:
-    how the last answer begins."""
+    """Six accounts, whose requests differ in words, length and parameters. The same seed asks the same.
+    `said`: how the last answer begins."""
 
     def __init__(self, gateway: ConsortiumGateway, seed: int = 1) -> None:
         self._gateway = gateway
