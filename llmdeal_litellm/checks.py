@@ -108,6 +108,7 @@ class Checks:
         self._is_struck = is_struck
         self.chance: random.Random = random.SystemRandom()
         """Of the operating system: what was drawn must not tell what will be."""
+        self._called: set[str] = set()
         self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = 0
@@ -117,8 +118,10 @@ class Checks:
         return self._services.catalog.partnering
 
     def keep(self, deployments: set[str]) -> None:
-        """Forget what is known of all other machines."""
-        self._watched = {name: w for name, w in self._watched.items() if name in deployments}
+        """These are called from now on. Forget what is known of those that are not, or were not until now:
+        what was under way when one was paused speaks no more against it once it is mended."""
+        kept, self._called = deployments & self._called, deployments
+        self._watched = {name: w for name, w in self._watched.items() if name in kept}
 
     async def stop(self) -> None:
         """Give up what is under way. Holds of canaries are ended."""
@@ -179,12 +182,12 @@ class Checks:
             log.critical("a check of a partner's machine has failed: %s", defect, exc_info=defect)
 
     async def _follow(self, deployment: str, watched: Watched) -> None:
-        """Ask a canary, a moment later. One that could not be asked is due again at once."""
+        """Ask a canary, a moment later. One that could not be asked is due again with the next request."""
         try:
             await asyncio.sleep(self.chance.uniform(0, self._rules.canary_within_s))
             outcome = await self._asked(deployment, watched)
             self._services.metrics.canaries.labels(deployment, outcome).inc()
-            if outcome in ("not_asked", "unanswered"):
+            if outcome == "not_asked":
                 watched.is_due = True
             else:
                 watched.asked_s = self._services.monotonic_s()
@@ -248,9 +251,9 @@ class Checks:
         messages: tuple[Message, ...] = (Message("user", (TextPart(canary.text),)),)
         if shape.has_system:
             messages = (Message("system", (TextPart(one_of(SYSTEM, self.chance.randrange)),)), *messages)
-        tuning = (
-            {**shape.tuning, "seed": self.chance.randrange(2**31)} if "seed" in shape.tuning else shape.tuning
-        )
+        tuning = dict(shape.tuning)
+        if "seed" in tuning:
+            tuning["seed"] = self.chance.randrange(2**31)
         return ChatRequest(
             alias.name, messages, shape.output_limit, stream=shape.stream, tuning=tuning or None
         )

@@ -67,8 +67,7 @@ def canary_ends(gateway: ConsortiumGateway) -> list[tuple[Any, ...]]:
 
 
 def test_a_failed_call_is_no_wrong_answer(tmp_path: Path) -> None:
-    """Nothing is paid, nothing speaks against the machine, and the canary is due again with the next
-    request."""
+    """Nothing is paid and nothing speaks against the machine."""
     with (
         serving(tmp_path, partners=OFTEN, breaker={"failures": 100, "calls": 100}) as gateway,
         registered(gateway, Failing()) as (name, _),
@@ -77,7 +76,7 @@ def test_a_failed_call_is_no_wrong_answer(tmp_path: Path) -> None:
         for _ in range(20):
             ask(gateway, key, 1)
             settle(gateway)
-        assert outcomes(gateway, name, "unanswered") >= 18
+        assert outcomes(gateway, name, "unanswered") >= 8
         assert gateway.registry.partner(name).strikes == 0
         gateway.ends()
         assert set(canary_ends(gateway)) == {("void", "failed_before_output")}
