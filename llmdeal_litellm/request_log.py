@@ -65,8 +65,8 @@ def _measure(exchange: Exchange, ours_s: float, upstream_s: float) -> None:
         metrics.holds_ended.labels(exchange.rule.value).inc()
     if billed is None:
         return
-    metrics.tokens.labels(exchange.alias.name, "input").inc(billed.input)
-    metrics.tokens.labels(exchange.alias.name, "output").inc(billed.output)
+    metrics.tokens.labels(exchange.alias.counted_as, "input").inc(billed.input)
+    metrics.tokens.labels(exchange.alias.counted_as, "output").inc(billed.output)
     metrics.charged.labels(exchange.alias.wallet.value).inc(charged(exchange, billed))
     for mark in billed.marks:
         metrics.claims_marked.labels(mark).inc()

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from llmdeal_litellm.accounts.answers import KeptAnswers
+from llmdeal_litellm.accounts.byo import ByoKeys
 from llmdeal_litellm.accounts.callers import Callers
 from llmdeal_litellm.buckets import Limiter
 from llmdeal_litellm.catalog.model import Catalog
 from llmdeal_litellm.errors import ServiceUnavailable
-from llmdeal_litellm.health import Health, Retries
+from llmdeal_litellm.health import ByoHealth, Health, Retries
 from llmdeal_litellm.ledger.ops import Closed
 from llmdeal_litellm.ledger.store import Ledger, LedgerDown
 from llmdeal_litellm.metrics import Metrics
@@ -43,9 +44,11 @@ class Services:
     ledger: Ledger
     callers: Callers
     answers: KeptAnswers
+    byo_keys: ByoKeys
     upstreams: Upstreams
     limiter: Limiter
     health: Health
+    byo_health: ByoHealth
     retries: Retries
     metrics: Metrics
     count: TokenCounter

@@ -38,7 +38,8 @@ class Serving(Generic[Planned]):
         self._services = services
         self._alias = alias
         self._model = model
-        self._route = Route(members, plan, services.health)
+        self._health = services.byo_health if alias.own_key else services.health
+        self._route = Route(members, plan, self._health)
         self._begun_s = services.monotonic_s()
         self.attempts = 0
         self.upstream_s = 0.0
@@ -77,7 +78,7 @@ class Serving(Generic[Planned]):
     async def call(self) -> AsyncIterator[None]:
         """Around one attempt. Raises UpstreamCircuitOpen or RateLimited when, since it was chosen, the
         candidate stopped taking calls and no other is left."""
-        health = self._services.health
+        health = self._health
         begun_s = self._services.monotonic_s()
         while True:
             deployment = self.member.deployment.id

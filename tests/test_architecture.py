@@ -19,7 +19,7 @@ LAYERS = (
     ("accounts", "buckets", "health", "health_report", "shared_breakers", "upstream", "settings"),
     ("shared_buckets", "shared_health"),
     ("holding",),
-    ("exchange", "repeats", "services", "serving", "refusals", "request_log"),
+    ("exchange", "naming", "repeats", "services", "serving", "refusals", "request_log"),
     ("gateway",),
     ("seams", "web", "cli"),
 )
@@ -31,10 +31,12 @@ SIDEWAYS = frozenset(
         ("health_report", "health"),
         ("request_log", "exchange"),
         ("serving", "services"),
+        ("exchange", "naming"),
         ("exchange", "services"),
         ("exchange", "serving"),
         ("exchange", "refusals"),
         ("exchange", "repeats"),
+        ("naming", "services"),
         ("repeats", "services"),
         ("errors", "limits"),
     }

@@ -1,9 +1,9 @@
 """From checked sections to the Catalog: what only shows when the parts are put together."""
 
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Collection, Mapping
 
 from llmdeal_litellm.catalog.model import (
+    BYO_PREFIX,
     Alias,
     Breaking,
     Catalog,
@@ -26,6 +26,7 @@ from llmdeal_litellm.catalog.schema import (
     LlmdealSection,
     ModelSection,
     RateSection,
+    is_address,
 )
 from llmdeal_litellm.money import NotAnAmount, Rates, rate_from_usd_per_1m, rate_from_usd_per_token
 
@@ -33,17 +34,6 @@ ENVIRON = "os.environ/"
 REASONING_TAG = "reasoning"
 """Models with this tag think before they begin to answer, and may take longer to."""
 UNDECLARED = ModelSection(context_window=131_072)
-
-
-def _is_address(text: str) -> bool:
-    """Whether requests can be sent to paths below this URL."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = text.isascii() and text.isprintable() and not set(" @?#") & set(text)
-    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
 
 
 class Builder:
@@ -55,6 +45,7 @@ class Builder:
         section: LlmdealSection,
         entries: list[DeploymentSection],
         environ: Mapping[str, str],
+        byo_known: Collection[str] | None = None,
     ) -> None:
         self.problems: list[ConfigProblem] = []
         self.warnings: list[ConfigProblem] = []
@@ -62,6 +53,7 @@ class Builder:
         self._section = section
         self._entries = entries
         self._environ = environ
+        self._byo_known = byo_known
         self._default = self._flat(section.default_rate, ("llmdeal", "default_rate"))
 
     def catalog(self, text: str) -> Catalog:
@@ -77,6 +69,7 @@ class Builder:
             if names.setdefault(alias.catalog_id, alias) is not alias:
                 path = ("llmdeal", "models", alias.name, "catalog", "id")
                 self._refuse(path, f"'{alias.catalog_id}' already names '{names[alias.catalog_id].name}'")
+        self._check_byo(names)
         deadlines = self._section.deadlines
         if self._section.breaker.failures > self._section.breaker.calls:
             said = "'failures' is at most 'calls', or the breaker never opens"
@@ -93,7 +86,19 @@ class Builder:
             breaking=Breaking(**self._section.breaker.model_dump()),
             retrying=Retrying(**self._section.retries.model_dump()),
             version=version_of(text),
+            byo_providers=self._section.byo.addresses(),
         )
+
+    def _check_byo(self, names: Mapping[str, Alias]) -> None:
+        for name, alias in names.items():
+            if name.startswith(BYO_PREFIX):
+                part = "lanes" if alias.kind is Kind.LANE else "models"
+                said = f"'{name}': names that begin with {BYO_PREFIX} belong to accounts; choose another"
+                self._refuse(("llmdeal", part, alias.name), said)
+        for provider in self._section.byo.providers or ():
+            if self._byo_known is not None and provider not in self._byo_known:
+                said = f"accounts cannot bring keys of '{provider}'; allowed: {', '.join(self._byo_known)}"
+                self._refuse(("llmdeal", "byo", "providers", provider), said)
 
     def _tiers(self) -> dict[str, Tier]:
         known = self._section.tiers
@@ -135,7 +140,7 @@ class Builder:
         api_base, base_env = self._value(params.api_base, (*path, "litellm_params", "api_base"))
         if base_env is not None and api_base is None:
             self._refuse((*path, "litellm_params", "api_base"), f"set {base_env} in the environment")
-        if api_base is not None and not _is_address(api_base):
+        if api_base is not None and not is_address(api_base):
             said = f"'{api_base}' must be https://host[:port][/path] or the same with http://"
             self._refuse((*path, "litellm_params", "api_base"), said)
         key, wanted = self._value(params.api_key, (*path, "litellm_params", "api_key"))

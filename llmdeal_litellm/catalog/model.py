@@ -12,6 +12,9 @@ from llmdeal_litellm.money import Rates
 
 T = TypeVar("T")
 
+BYO_PREFIX = "byo-"
+"""Names that begin so belong to accounts: each has its own, for its own upstream keys."""
+
 
 class Kind(Enum):
     """What an alias is for, and therefore which endpoint takes it and which wallet pays."""
@@ -112,6 +115,8 @@ class Alias:
     catalog_id: str | None = None
     display_name: str | None = None
     dimensions: int | None = None
+    own_key: bool = False
+    """Whether it is an account's own, served with its own upstream key."""
 
     @property
     def wallet(self) -> Wallet:
@@ -122,6 +127,11 @@ class Alias:
     def is_chat(self) -> bool:
         """Whether chat completions and cost-preview take it."""
         return self.kind is not Kind.EMBEDDING
+
+    @property
+    def counted_as(self) -> str:
+        """Its name among metrics, whose labels never come from a caller."""
+        return "byo" if self.own_key else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +215,9 @@ class Catalog:
     breaking: Breaking = field(default_factory=Breaking)
     retrying: Retrying = field(default_factory=Retrying)
     version: str = ""
+    byo_providers: Mapping[str, str | None] | None = None
+    """Providers that accounts may bring keys of, and the address of each that is not called at its own; None:
+    all that the gateway knows."""
 
     def find(self, model: str) -> Alias | None:
         """The alias that `model` names exactly, or None."""

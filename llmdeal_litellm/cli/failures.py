@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from llmdeal_litellm.accounts.admin import NoSuchAccount, NoSuchKey
+from llmdeal_litellm.accounts.byo_admin import BadByo, NoSuchByo
 from llmdeal_litellm.accounts.secrets import WrongSecret
+from llmdeal_litellm.catalog.facts import NotServed
 from llmdeal_litellm.catalog.positions import ConfigError
 from llmdeal_litellm.cli.commands import EXIT_REFUSED, EXIT_STORE
 from llmdeal_litellm.cli.tiers import UnknownTier
@@ -41,6 +43,9 @@ _KNOWN: tuple[tuple[type[Exception], int, Callable[[Any], str]], ...] = (
     (click.ClickException, EXIT_REFUSED, lambda error: error.format_message()),
     (NoSuchAccount, EXIT_REFUSED, lambda error: f"there is no account '{error}'; see: llmdeal account list"),
     (NoSuchKey, EXIT_REFUSED, lambda error: f"there is no key '{error}'; see: llmdeal key list"),
+    (NoSuchByo, EXIT_REFUSED, lambda error: f"the account has no alias '{error}'; see: llmdeal byo list"),
+    (BadByo, EXIT_REFUSED, str),
+    (NotServed, EXIT_REFUSED, lambda error: error.args[0]),
     (BadSettings, EXIT_REFUSED, str),
     (ConfigError, EXIT_REFUSED, str),
     (NotAnAmount, EXIT_REFUSED, str),

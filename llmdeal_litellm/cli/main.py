@@ -29,6 +29,8 @@ llmdeal = LazyGroup(
     lazy={
         "account": "llmdeal_litellm.cli.account:account",
         "key": "llmdeal_litellm.cli.key:key",
+        "byo": "llmdeal_litellm.cli.byo:byo",
+        "secrets": "llmdeal_litellm.cli.secrets:secrets",
         "usage": "llmdeal_litellm.cli.usage:usage",
         "ledger": "llmdeal_litellm.cli.ledger:ledger",
         "migrate": "llmdeal_litellm.cli.migrate:migrate",

@@ -5,7 +5,7 @@ An account can so be made before every provider key of the file is in the enviro
 
 from pathlib import Path
 
-from llmdeal_litellm.catalog.positions import ConfigError, read_yaml
+from llmdeal_litellm.catalog.positions import ConfigError, Document, read_yaml
 from llmdeal_litellm.settings import BadSettings
 
 
@@ -20,8 +20,8 @@ def check_tier(tier: str, config: Path) -> None:
         raise UnknownTier(f"unknown tier '{tier}'; allowed by {config.name}: {', '.join(known)}")
 
 
-def declared_tiers(config: Path) -> list[str]:
-    """Names of the tiers, in file order. Raises as `check_tier` does."""
+def config_document(config: Path) -> Document:
+    """The config file as it stands. Raises BadSettings, or ConfigError when it is no YAML."""
     try:
         text = config.read_text(encoding="utf-8")
     except OSError as error:
@@ -29,7 +29,12 @@ def declared_tiers(config: Path) -> list[str]:
         raise BadSettings(f"{said}; set LLMDEAL_CONFIG to the gateway's file") from None
     except UnicodeDecodeError:
         raise BadSettings(f"the config file {config} is not UTF-8 text; save it as UTF-8") from None
-    document = read_yaml(text, str(config))
+    return read_yaml(text, str(config))
+
+
+def declared_tiers(config: Path) -> list[str]:
+    """Names of the tiers, in file order. Raises as `check_tier` does."""
+    document = config_document(config)
     section = document.data.get("llmdeal") if isinstance(document.data, dict) else None
     tiers = section.get("tiers") if isinstance(section, dict) else None
     if not isinstance(tiers, dict) or not tiers:
