@@ -15,7 +15,7 @@ from llmdeal_litellm.accounts.sealing import CannotOpen, Cipher
 from llmdeal_litellm.catalog.facts import UNKNOWN, ModelFacts, facts_of
 from llmdeal_litellm.catalog.model import Kind
 from llmdeal_litellm.cli.commands import EXIT_FOUND_PROBLEMS, WORDS, OperatorGroup
-from llmdeal_litellm.cli.providers import byo_address, byo_providers
+from llmdeal_litellm.cli.providers import byo_address
 from llmdeal_litellm.cli.rendering import View, print_json, print_one, print_table, time_text
 from llmdeal_litellm.cli.store import announced_store, now_us, open_store, settings
 
@@ -182,22 +182,6 @@ def remove(account_id: str, alias: str, as_json: bool) -> None:
         admin = ByoAdmin(database, said.encryption_keys)
         removed = admin.remove(account_id, alias)
     print_one({**_view(removed, admin.cipher), "removed": True}, as_json=as_json)
-
-
-@byo.command()
-def providers(as_json: bool) -> None:
-    """List the providers that customers may bring keys of.
-
-    \b
-    Example:
-      llmdeal byo providers
-    """
-    found = byo_providers(settings().config_path)
-    views: list[View] = [{"provider": name, "address": address} for name, address in found.items()]
-    if as_json:
-        print_json({"providers": views})
-    else:
-        print_table(views, ("provider", "address"), empty="None: llmdeal.byo.providers is empty.")
 
 
 @contextmanager

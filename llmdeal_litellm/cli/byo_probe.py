@@ -51,7 +51,7 @@ def probe(alias: Alias) -> tuple[Verdict, str]:
 
 
 def _call(alias: Alias, member: Member) -> UpstreamCall:
-    # LiteLLM, which knows the provider's parameters, takes seconds to import, and would ask its home for news.
+    # LiteLLM knows the provider's parameters; it takes seconds to import, and would ask its home for news.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     maps = import_module("llmdeal_litellm.upstream.codecs.litellm")
     provider = member.deployment.provider
