@@ -103,7 +103,7 @@ class ByoKeys:
     """Looks up the aliases of one account at a time, with a bounded memory of encrypted rows.
 
     `addresses`: of the providers whose keys may be used, and where each is. Rows are believed until `forget`,
-    and no longer than `believed_s` seconds by `monotonic_s`.
+    and no longer than `believed_s` seconds by `monotonic_s`; those of `most` accounts are remembered.
     """
 
     def __init__(
@@ -113,12 +113,14 @@ class ByoKeys:
         addresses: Mapping[str, str],
         monotonic_s: Callable[[], float],
         believed_s: float,
+        most: int = ACCOUNTS_MAX,
     ) -> None:
         self._reader = reader
         self._cipher = cipher
         self._addresses = addresses
         self._monotonic_s = monotonic_s
         self._believed_s = believed_s
+        self._most = most
         self._known: OrderedDict[str, tuple[float, dict[str, ByoKey]]] = OrderedDict()
         self._forgotten = 0
 
@@ -159,7 +161,7 @@ class ByoKeys:
             # Otherwise a change came while we read, and what was read may be older.
             self._known[account_id] = (now_s, found)
             self._known.move_to_end(account_id)
-            if len(self._known) > ACCOUNTS_MAX:
+            if len(self._known) > self._most:
                 self._known.popitem(last=False)
         return found
 
