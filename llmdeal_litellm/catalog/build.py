@@ -69,7 +69,7 @@ class Builder:
             if names.setdefault(alias.catalog_id, alias) is not alias:
                 path = ("llmdeal", "models", alias.name, "catalog", "id")
                 self._refuse(path, f"'{alias.catalog_id}' already names '{names[alias.catalog_id].name}'")
-        self._check_byo(names)
+        self._check_byo()
         deadlines = self._section.deadlines
         if self._section.breaker.failures > self._section.breaker.calls:
             said = "'failures' is at most 'calls', or the breaker never opens"
@@ -89,12 +89,22 @@ class Builder:
             byo_providers=self._section.byo.addresses(),
         )
 
-    def _check_byo(self, names: Mapping[str, Alias]) -> None:
-        for name, alias in names.items():
+    def _check_byo(self) -> None:
+        section = self._section
+        names: list[tuple[str, Path]] = [
+            *((e.model_name, ("model_list", n, "model_name")) for n, e in enumerate(self._entries)),
+            *((name, ("llmdeal", "lanes", name)) for name in section.lanes),
+            *((name, ("llmdeal", "models", name)) for name in section.models),
+            *(
+                (m.catalog.id, ("llmdeal", "models", n, "catalog"))
+                for n, m in section.models.items()
+                if m.catalog
+            ),
+        ]
+        for name, path in names:
             if name.startswith(BYO_PREFIX):
-                part = "lanes" if alias.kind is Kind.LANE else "models"
                 said = f"'{name}': names that begin with {BYO_PREFIX} belong to accounts; choose another"
-                self._refuse(("llmdeal", part, alias.name), said)
+                self._refuse(path, said)
         for provider in self._section.byo.providers or ():
             if self._byo_known is not None and provider not in self._byo_known:
                 said = f"accounts cannot bring keys of '{provider}'; allowed: {', '.join(self._byo_known)}"

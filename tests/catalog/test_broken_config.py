@@ -186,8 +186,16 @@ EDITS = [
     # The llmdeal section
     ("  default_output_tokens: 16384", "  default_output: 16384", "default_output: 16384",
      "unknown setting 'default_out",
-     "allowed: default_rate, default_output_tokens, created, deadlines, holds, breaker, retries, tiers, "
+     "allowed: default_rate, default_output_tokens, created, deadlines, holds, breaker, retries, byo, tiers, "
      "tier_groups, lanes, models"),
+    ("  default_output_tokens: 16384", "  byo: {providers: {groq: {api_base: ftp://x}}}", "byo: {providers",
+     "llmdeal.byo.providers.groq.api_base", "must be https://host"),
+    ("  default_output_tokens: 16384", "  byo: {provider: {groq: }}", "byo: {provider",
+     "unknown setting 'provider'", "providers"),
+    ("  default_output_tokens: 16384", "  byo: {providers: [groq]}", "byo: {providers",
+     "llmdeal.byo.providers"),
+    ("  - model_name: codestral\n", "  - model_name: byo-codestral\n", "model_name: byo-codestral",
+     "names that begin with byo- belong to accounts"),
     ("  default_output_tokens: 16384", "  default_output_tokens: 0", "default_output_tokens: 0",
      "default_output_tokens"),
     ("breaker: {failures: 5,", "breaker: {failures: 11,", "failures: 11", "'failures' is at most 'calls'"),
