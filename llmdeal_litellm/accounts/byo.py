@@ -19,7 +19,7 @@ from llmdeal_litellm.money import Rates
 
 log = logging.getLogger("llmdeal.gateway")
 
-ACCOUNTS_MAX = 5_000
+ACCOUNTS_MAX = 1_000
 """So many accounts' aliases are remembered; each has at most `byo_admin.ALIASES_MAX`."""
 IMAGE_TOKENS = 1105
 FREE = Rates.flat(0, 0)

@@ -3,7 +3,9 @@
 import secrets
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -252,6 +254,38 @@ def test_a_change_of_the_key_encryption_key(any_operator: Operator) -> None:
     assert OLD not in sentence
     add(last, account, "byo-third", "a-third-key-0123")
     assert len(opened(last)) == 3
+
+
+def test_keys_that_are_added_during_a_change(any_operator: Operator) -> None:
+    """Whichever comes first: when all is done, nothing is under the old one."""
+    first, both = under(any_operator, OLD), under(any_operator, NEW, OLD)
+    keys = (bytes.fromhex(NEW), bytes.fromhex(OLD))
+    accounts = [first.account() for _ in range(3)]
+    add(first, accounts[0])
+    begun = threading.Barrier(len(accounts) + 1)
+
+    def add_many(account: str) -> None:
+        with store_of(both) as database:
+            admin = ByoAdmin(database, keys)
+            begun.wait()
+            for number in range(20):
+                admin.add(account, f"byo-{number}", "openai", "m", UNKNOWN, KEY, 1)
+
+    def rotate() -> int:
+        with store_of(both) as database:
+            admin = ByoAdmin(database, keys)
+            begun.wait()
+            return len(admin.rotate().unreadable)
+
+    with ThreadPoolExecutor() as together:
+        adding = [together.submit(add_many, account) for account in accounts]
+        assert together.submit(rotate).result() == 0
+        for one in adding:
+            one.result()
+    with store_of(both) as database:
+        found = database.rows("SELECT key_id, count(*) FROM byo_keys GROUP BY key_id")
+    assert found == [(key_id(keys[0]), 61)]
+    assert set(opened(under(any_operator, NEW)).values()) == {KEY}
 
 
 def test_a_key_under_neither_is_named(any_operator: Operator) -> None:

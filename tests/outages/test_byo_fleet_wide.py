@@ -103,7 +103,8 @@ def requests(world: OutageWorld) -> list[dict[str, list[list[str]]]]:
 def test_keys_are_encrypted_anew_under_load(world: OutageWorld) -> None:
     """Callers call on while the key-encryption key is changed: no error, each with his own key, and nothing
     is left under the old one. Then the old one is not needed, nor enough."""
-    old, new = world._encryption_key, secrets.token_bytes(32)
+    old = bytes.fromhex(world.environment()["LLMDEAL_ENCRYPTION_KEY"])
+    new = secrets.token_bytes(32)
     both = {"LLMDEAL_ENCRYPTION_KEY": new.hex(), "LLMDEAL_ENCRYPTION_KEY_PREVIOUS": old.hex()}
     callers = [world.customer() for _ in range(CALLERS)]
     for caller in callers:

@@ -144,13 +144,15 @@ def test_statuses_that_refuse_a_key(world: World, customer: Customer, status: in
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(500, "upstream_error"), (404, "upstream_error"), (429, "rate_limited")]
+    ("status", "code"),
+    [(500, "upstream_error"), (404, "upstream_error"), (302, "upstream_error"), (429, "rate_limited")],
 )
 def test_nothing_else_is_tried(world: World, customer: Customer, status: int, code: str) -> None:
-    """Whatever goes wrong: one request upstream, no fallback, nothing charged."""
+    """Whatever goes wrong: one request upstream, no fallback, nothing charged; the key follows nobody."""
     world.bring(customer, MINE, "openai", MODELS["openai"])
     count = world.upstream_count()
-    world.script("status", status=status, provider="openai")
+    elsewhere = {"location": f"{world.control.base_url.copy_with(path='/groq/v1/chat/completions')}"}
+    world.script("status", status=status, provider="openai", headers=elsewhere)
     response = chat(world, customer)
 
     assert response.json()["error"]["code"] == code
