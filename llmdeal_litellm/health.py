@@ -1,7 +1,7 @@
 """Which deployments may be called: a breaker and a cool-down for each, places where the capacity is bounded,
 and what an operator is told."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +12,10 @@ from llmdeal_litellm.metrics import Metrics, counted
 from llmdeal_litellm.policy import breaker
 from llmdeal_litellm.policy.breaker import Breaker, Outcome, State
 from llmdeal_litellm.policy.retry_budget import RetryBudget
-from llmdeal_litellm.upstream.failures import InputRefused, Throttled, UpstreamFailure
+from llmdeal_litellm.upstream.failures import InputRefused, KeyRefused, Throttled, UpstreamFailure
+
+BYO_WATCHED_MAX = 10_000
+"""So many upstreams of accounts' own keys are judged by what they did; a forgotten one is tried anew."""
 
 
 class NotNow(Exception):
@@ -110,6 +113,7 @@ class CallEnd:
 
 SUCCEEDED = CallEnd(Outcome.SUCCEEDED, "succeeded")
 INPUT_REFUSED = CallEnd(Outcome.SAYS_NOTHING, "input_refused")
+KEY_REFUSED = CallEnd(Outcome.SAYS_NOTHING, "key_refused")
 LEFT = CallEnd(Outcome.SAYS_NOTHING, "left")
 """The caller left, or something of ours failed: no word about the deployment."""
 
@@ -123,6 +127,8 @@ def ended_by(failure: BaseException | None) -> CallEnd:
             return CallEnd(Outcome.SAYS_NOTHING, "throttled", failure.detail, failure.retry_after_s)
         case InputRefused():
             return INPUT_REFUSED
+        case KeyRefused():
+            return KEY_REFUSED
         case UpstreamFailure():
             return CallEnd(Outcome.FAILED, "failed", failure.detail)
         case _:
@@ -160,11 +166,14 @@ class Health:
 
     def wait_s(self, deployment: str) -> float:
         """How long until the deployment may be called; 0 when it may."""
-        return self._watched[deployment].breaker.wait_s(self._monotonic_s())
+        return self._of(deployment).breaker.wait_s(self._monotonic_s())
 
     def is_open(self, deployment: str) -> bool:
         """Whether it is its breaker that keeps it from being called, rather than a cool-down."""
-        return self._watched[deployment].breaker.open_until is not None
+        return self._of(deployment).breaker.open_until is not None
+
+    def _of(self, deployment: str) -> Watched:
+        return self._watched[deployment]
 
     def is_full(self, deployment: str) -> bool:
         """Whether a request is to pass it over because no place is left there; each time is counted."""
@@ -188,7 +197,7 @@ class Health:
         self._end(deployment, turn, ended)
 
     def _begin(self, deployment: str) -> int:
-        watched, now_s = self._watched[deployment], self._monotonic_s()
+        watched, now_s = self._of(deployment), self._monotonic_s()
         if watched.breaker.wait_s(now_s):
             raise NotNow(deployment)
         watched.breaker, turn = breaker.begin(watched.breaker, now_s)
@@ -196,7 +205,7 @@ class Health:
         return turn
 
     def _end(self, deployment: str, turn: int, ended: CallEnd) -> None:
-        watched, now_s = self._watched[deployment], self._monotonic_s()
+        watched, now_s = self._of(deployment), self._monotonic_s()
         if ended.pause_s:
             watched.breaker = breaker.cool(watched.breaker, self._pause_s(ended), now_s)
         watched.breaker = breaker.end(watched.breaker, self._rules, ended.outcome, turn=turn, now_s=now_s)
@@ -221,6 +230,47 @@ class Health:
         for name, watched in self._watched.items():
             self._show(name, watched.why)
         return [DeploymentHealth(n, w.shown, w.since_s, w.why) for n, w in self._watched.items()]
+
+
+class ByoHealth(Health):
+    """The breakers of accounts' own upstreams, which no config names: each begins with its first call, and
+    beyond `most` the one that was called longest ago is forgotten.
+
+    Each process judges for itself, and no operator is told: how a customer's own account with a provider does
+    is the customer's business.
+    """
+
+    def __init__(
+        self,
+        rules: Breaking,
+        *,
+        monotonic_s: Callable[[], float],
+        metrics: Metrics | None = None,
+        most: int = BYO_WATCHED_MAX,
+    ) -> None:
+        super().__init__(
+            rules, (), monotonic_s=monotonic_s, now_s=monotonic_s, on_change=lambda _: None, metrics=metrics
+        )
+        self._most = most
+        self._watched: OrderedDict[str, Watched] = OrderedDict()
+
+    async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
+        """See `Health.end`. Counted together: labels never come from a caller."""
+        self._metrics.attempts.labels("byo", ended.counted_as).inc()
+        self._end(deployment, turn, ended)
+
+    def _of(self, deployment: str) -> Watched:
+        found = self._watched.get(deployment)
+        if found is None:
+            found = self._watched[deployment] = Watched(Breaker(), State.CLOSED, self._now_s())
+            if len(self._watched) > self._most:
+                self._watched.popitem(last=False)
+        else:
+            self._watched.move_to_end(deployment)
+        return found
+
+    def _show(self, deployment: str, why: str) -> None:
+        return
 
 
 class Call:

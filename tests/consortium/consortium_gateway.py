@@ -132,7 +132,7 @@ def serving(folder: Path, **sections: Any) -> Iterator[ConsortiumGateway]:
         closing(gateway._settings.store.open()) as database,
     ):
         gateway.client = client
-        gateway.registry = Registry(database, gateway._settings.encryption_key)
+        gateway.registry = Registry(database, gateway._settings.encryption_keys[0])
         yield gateway
         gateway.ends()
         assert gateway.broken_invariants() == []

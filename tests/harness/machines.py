@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from processes import simulator_process, until
 
-from llmdeal_litellm.accounts.partners import KeyCipher, Machine, Partner, Partners, PartnerState
+from llmdeal_litellm.accounts.partners import Machine, Partner, Partners, PartnerState
 from llmdeal_litellm.ledger.database import Database
 
 ALIAS, MODEL = "consortium-llama-70b", "llama-3.3-70b"
@@ -74,7 +74,7 @@ class Registry:
     """The registry of one store, as an operator has it. Names are made up anew for each machine."""
 
     def __init__(self, database: Database, encryption_key: bytes) -> None:
-        self._partners = Partners(database, KeyCipher(encryption_key))
+        self._partners = Partners(database, (encryption_key,))
         self._names: list[str] = []
 
     def add(
