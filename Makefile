@@ -4,10 +4,12 @@ PORT ?= 4000
 VENV := .venv
 BIN := $(VENV)/bin
 GATEWAY_ENV := LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR LITELLM_DONT_SHOW_FEEDBACK_BOX=true
-COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-annotate --no-header --extra install
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--no-header
+COMPILE := $(LOCK) pyproject.toml --extra install
 
-.PHONY: help run install test check wires faults hangups exact crash properties bench bench-codecs bench-ledger litellm-upgrade lock clean
+.PHONY: help run install test check wires faults hangups exact crash properties partner-real bench bench-codecs bench-ledger \
+	litellm-upgrade lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -45,6 +47,9 @@ properties: $(VENV)/.dev ## compare the ledger with its model at length; EXAMPLE
 	@$(BIN)/python tests/ledger/properties.py $(foreach option,EXAMPLES STEPS STORE SEED,\
 		$(if $($(option)),--$(shell echo $(option) | tr A-Z a-z) $($(option))))
 
+partner-real: $(VENV)/.dev ## build llama.cpp's server once, serve customers from it as a partner's machine, kill it, bring it back
+	@$(BIN)/python tests/partners/real.py $(ARGS)
+
 bench: $(VENV)/.dev ## this gateway beside others on one machine in one run: throughput, latency, CPU, memory
 	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)
 
@@ -61,9 +66,11 @@ lock: ## resolve the dependencies anew (needs uv)
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) --extra litellm-db -c requirements.lock -o requirements-litellm-db.lock
+	for name in build-requirements requirements; do \
+		$(LOCK) tests/partners/$$name.in -o tests/partners/$$name.lock || exit; done
 
 clean: ## remove what the commands above made, the data of make run aside
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .partner build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # --no-deps: the locks are complete. Left to resolve, pip looks at a newer release of a package that another one
 # wants with an extra, and stops because that release has no hash here.

@@ -50,24 +50,24 @@ class LocalLimiter:
         buckets, levels = self._now(key_id, tier)
         levels, wait_ns = rate_limit.take_request(buckets, levels)
         self._levels[key_id] = levels
-        return Taken(rate_limit.standing(buckets, levels), wait_ns)
+        return Taken(Standing(buckets, levels), wait_ns)
 
     async def take_tokens(self, key_id: str, tier: Tier, tokens: int) -> Taken:
         """See `Limiter.take_tokens`."""
         buckets, levels = self._now(key_id, tier)
         levels, wait_ns = rate_limit.take_tokens(buckets, levels, tokens)
         self._levels[key_id] = levels
-        return Taken(rate_limit.standing(buckets, levels), wait_ns)
+        return Taken(Standing(buckets, levels), wait_ns)
 
     def give_tokens(self, key_id: str, tier: Tier, tokens: int) -> Standing:
         """See `Limiter.give_tokens`."""
         buckets, levels = self._now(key_id, tier)
         levels = self._levels[key_id] = rate_limit.give_tokens(buckets, levels, tokens)
-        return rate_limit.standing(buckets, levels)
+        return Standing(buckets, levels)
 
     def standing(self, key_id: str, tier: Tier) -> Standing:
         """See `Limiter.standing`."""
-        return rate_limit.standing(*self._now(key_id, tier))
+        return Standing(*self._now(key_id, tier))
 
     def lower(self, key_id: str, tier: Tier, most: Levels) -> None:
         """Leave no more in the key's buckets than these levels, which are of now."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmdeal_litellm.accounts.answers import Answered
 from llmdeal_litellm.accounts.callers import AccountsDown, Caller
-from llmdeal_litellm.catalog.model import BYO_PREFIX, Alias, Kind, Tier
+from llmdeal_litellm.catalog.model import BYO_PREFIX, Alias, Kind, Payee, Tier
 from llmdeal_litellm.errors import (
     InvalidApiKey,
     InvalidRequest,
@@ -30,7 +30,7 @@ from llmdeal_litellm.policy.answer import Identity
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.delivered import Delivered
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
-from llmdeal_litellm.policy.lanes import cheapest_first, most_overhead
+from llmdeal_litellm.policy.lanes import most_overhead
 from llmdeal_litellm.policy.preview import bands, expected_cost
 from llmdeal_litellm.policy.pricing import Quote, quote_chat, quote_embeddings
 from llmdeal_litellm.policy.rate_limit import Standing
@@ -83,8 +83,8 @@ class Exchange:
             raise InvalidApiKey
         self.caller = caller
         self._tier = self.catalog.tiers.get(caller.tier) or access.NO_TIER
-        self.standing = self.services.limiter.standing(caller.key_id, self._tier)
         if caller.frozen:
+            self.standing = self.services.limiter.standing(caller.key_id, self._tier)
             raise KeyFrozen
         return caller
 
@@ -131,7 +131,7 @@ class Exchange:
             body_bytes, lambda: tokens.count_chat(request, alias.image_tokens, self.services.count)
         )
         expected_output = bands(count.preview, request.output_limit).expected
-        members = cheapest_first(alias, own_input=count.own, expected_output=expected_output)
+        members = self.services.offered(alias, own_input=count.own, expected_output=expected_output)
         serving = await self.services.off_loop(
             body_bytes,
             lambda: Serving(
@@ -167,7 +167,7 @@ class Exchange:
         own = await self.services.off_loop(
             body_bytes, lambda: tokens.count_embedding(request.texts, self.services.count)
         )
-        members = cheapest_first(alias, own_input=own, expected_output=0)
+        members = self.services.offered(alias, own_input=own, expected_output=0)
         plan = self.services.upstreams.plan_embeddings
         serving = Serving(self.services, alias, self.model, members, lambda m: plan(request, m))
         bound = tokens.input_bound(own, most_overhead(members))
@@ -215,9 +215,8 @@ class Exchange:
         )
         self._reserved = reserved
         try:
-            async with self.store.wait():
-                outcome = await self.services.ledger.open_hold(op)
-        except (LedgerDown, ServiceUnavailable):
+            outcome = await self.services.ledger.open_hold(op, within_s=self.store.left_s)
+        except LedgerDown:
             self._correct_tokens(0)
             raise ServiceUnavailable from None
         if isinstance(outcome, Refused):
@@ -294,7 +293,7 @@ class Exchange:
         """Tokens to bill for an answer that ended by itself."""
         self._require_touch()
         await self.count_delivered()
-        return await self.known_hold.bill(claim, self.delivered)
+        return await self.known_hold.bill(claim, self.delivered, of_partner=self._payee is not None)
 
     def bill_vectors(self, claim: Claim) -> Billed:
         """Tokens to bill for vectors."""
@@ -309,15 +308,14 @@ class Exchange:
 
     def rule_for(self, finish: str, claim: Claim, *, stop_given: bool) -> Rule:
         """COMPLETED, or EMPTY_ANSWER for an answer with nothing in it."""
-        empty = usage.is_empty_answer(
-            finish_reason=finish, stop_given=stop_given, own_output=self.delivered.tokens(), claim=claim
-        )
-        return Rule.EMPTY_ANSWER if empty else Rule.COMPLETED
+        believed, own = claim if self._payee is None else NO_CLAIM, self.delivered.tokens()
+        return usage.rule_of(finish, believed, stop_given=stop_given, own_output=own)
 
     async def mark_delivered(self) -> None:
         """Tell the ledger how much has reached the caller."""
         await self.count_delivered()
-        self.services.ledger.mark_delivered(MarkDelivered(self.request_id, self.delivered.tokens()))
+        mark = MarkDelivered(self.request_id, self.delivered.tokens(), payee=self._payee)
+        self.services.ledger.mark_delivered(mark)
 
     def close(self, rule: Rule, billed: Billed | None, claim: Claim = NO_CLAIM) -> None:
         """End the hold once; later calls do nothing. Does not wait: the services run it to its end."""
@@ -362,7 +360,7 @@ class Exchange:
         self._correct_tokens(billed.input + billed.output if billed is not None else 0)
         self.rule, self.billed, self.claim = rule, billed, claim
         served_by = self.serving.member.deployment.id if self.serving is not None else None
-        return CloseHold(self.request_id, rule, billed, claim, served_by, answer=answer)
+        return CloseHold(self.request_id, rule, billed, claim, served_by, answer=answer, payee=self._payee)
 
     def close_partial(self, rule: Rule) -> None:
         """End the hold of an answer that was cut: input and what was delivered, by our own counts."""
@@ -386,6 +384,11 @@ class Exchange:
             self.close_partial(cut)
         else:
             self.close(Rule.FAILED_BEFORE_OUTPUT, None)
+
+    @property
+    def _payee(self) -> Payee | None:
+        """Whose machine serves, when it is a partner's."""
+        return None if self.serving is None else self.serving.member.deployment.payee
 
     @property
     def known_hold(self) -> RequestHold:

@@ -19,9 +19,10 @@ from llmdeal_litellm.accounts.callers import Callers
 from llmdeal_litellm.accounts.sealing import Cipher
 from llmdeal_litellm.accounts.secrets import WrongSecret, check_pepper, open_cipher
 from llmdeal_litellm.buckets import Limiter, LocalLimiter
-from llmdeal_litellm.catalog.model import Catalog, Deployment, Member
+from llmdeal_litellm.catalog.model import Catalog, Deployment, Egress, Member
+from llmdeal_litellm.consortium import Consortium
 from llmdeal_litellm.fleet import Fleet
-from llmdeal_litellm.health import ByoHealth, DeploymentHealth, Health, Retries
+from llmdeal_litellm.health import ByoHealth, DeploymentHealth, Health, Places, Retries
 from llmdeal_litellm.health_report import Reporter, report_path, write_report
 from llmdeal_litellm.ledger.database import StoreFailed
 from llmdeal_litellm.ledger.rows import US_PER_S, Lease
@@ -39,12 +40,14 @@ from llmdeal_litellm.upstream.calls import Upstreams
 from llmdeal_litellm.upstream.codecs.litellm import UnknownProvider, default_api_base, parameter_maps
 from llmdeal_litellm.upstream.codecs.table import (
     NATIVE_ADDRESSES,
+    PARTNER_PROVIDER,
     UnknownByoProvider,
     address_problem,
     byo_addresses,
     codecs,
 )
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap
+from llmdeal_litellm.upstream.egress import PartnerTransport
 from llmdeal_litellm.upstream.transport import Transport
 
 log = logging.getLogger("llmdeal.health")
@@ -68,7 +71,10 @@ class Gateway:
         self._settings = settings
         self._lock = _exclusive(settings)
         self._worker_id = worker_id()
-        self._transport = Transport()
+        self._transports = {
+            Egress.CONFIGURED: Transport(),
+            Egress.PARTNER: PartnerTransport(catalog.partnering.allowed_hosts),
+        }
         self._metrics = metrics = Metrics()
         self._reader = settings.store.reader()
         believed_s = BELIEVED_S if settings.store.is_shared else FOR_EVER
@@ -91,7 +97,8 @@ class Gateway:
         self._report_path = report_path(settings.data_dir, self._worker_id)
         self._running: list[asyncio.Task[None]] = []
         self._fleet = _fleet(settings, self._worker_id, metrics, workers)
-        limiter, health = self._shared_or_own(catalog)
+        places = Places(self._workers)
+        limiter, health = self._shared_or_own(catalog, places)
         self.services = Services(
             catalog=catalog,
             rates_table=RatesTable(catalog),
@@ -99,7 +106,7 @@ class Gateway:
             callers=self._callers,
             answers=KeptAnswers(self._reader, cipher),
             byo_keys=self._byo_keys,
-            upstreams=Upstreams(self._transport, spoken, catalog.deadlines),
+            upstreams=Upstreams(self._transports, spoken, catalog.deadlines),
             limiter=limiter,
             health=health,
             byo_health=ByoHealth(catalog.breaking, monotonic_s=time.monotonic, metrics=metrics),
@@ -112,13 +119,18 @@ class Gateway:
             monotonic_s=time.monotonic,
             new_request_id=new_request_id,
         )
+        keys = settings.encryption_keys
+        self._consortium = Consortium(self.services, self._reader, settings.store.open_registry, keys)
+
+    def _workers(self) -> int:
+        return 1 if self._fleet is None else self._fleet.size
 
     def _forget(self) -> None:
         """What is known of keys and accounts may have changed."""
         self._callers.forget()
         self._byo_keys.forget()
 
-    def _shared_or_own(self, catalog: Catalog) -> tuple[Limiter, Health]:
+    def _shared_or_own(self, catalog: Catalog, places: Places) -> tuple[Limiter, Health]:
         """Limits and breakers of the whole fleet, or of this process."""
         deployments = [deployment.id for deployment in catalog.deployments()]
         if self._fleet is None:
@@ -129,6 +141,7 @@ class Gateway:
                 now_s=time.time,
                 on_change=self._tell,
                 metrics=self._metrics,
+                places=places,
             )
         self._fleet.when_callers_change(self._forget)
         return RedisLimiter(self._fleet, time.monotonic_ns), SharedHealth(
@@ -139,6 +152,7 @@ class Gateway:
             now_s=time.time,
             on_change=self._tell,
             metrics=self._metrics,
+            places=places,
         )
 
     def start(self) -> int:
@@ -158,14 +172,16 @@ class Gateway:
         except StoreFailed as failed:
             raise CannotStart(f"the database {store} cannot be used: {failed}") from None
         self._warm_up()
-        self._running = [asyncio.create_task(self._report()), asyncio.create_task(self._join())]
+        self._running = [asyncio.create_task(work) for work in (self._report(), self._join())]
         return ended
 
     async def _join(self) -> None:
-        """Ready once the others are known, or Redis is known to be away."""
+        """Ready once the others are known, or Redis is known to be away, and partners' machines are."""
         if self._fleet is not None:
             await self._fleet.start()
+        await self._consortium.look()
         self.services.ready = True
+        await self._consortium.run()
 
     def _tell(self, changed: DeploymentHealth) -> None:
         why = changed.why or "well again"
@@ -176,7 +192,8 @@ class Gateway:
         """Keep the health report fresh. One that cannot be written grows old, which its reader sees."""
         while True:
             with contextlib.suppress(OSError):
-                states = self.services.health.states()
+                served = {deployment.id for deployment in self.services.catalog.deployments()}
+                states = [state for state in self.services.health.states() if state.deployment in served]
                 await asyncio.to_thread(write_report, self._report_path, time.time(), states)
             await self._reporter.wait()
 
@@ -202,6 +219,7 @@ class Gateway:
         self.services.ready = False
         for task in self._running:
             task.cancel()
+        await self._consortium.stop()
         self._report_path.unlink(missing_ok=True)
         if self._ledger.healthy:
             await self.services.drain(SETTLE_PATIENCE_S)
@@ -209,7 +227,8 @@ class Gateway:
         if self._fleet is not None:
             await self._fleet.close()
         self._reader.close()
-        await self._transport.close()
+        for transport in self._transports.values():
+            await transport.close()
         if self._lock is not None:
             self._lock.close()
         return left
@@ -258,9 +277,11 @@ def _byo_addresses(catalog: Catalog) -> Mapping[str, str]:
 
 
 def _parameter_maps(catalog: Catalog, own: Iterable[str]) -> Mapping[str, ParameterMap]:
-    """The maps of the catalog's providers and of those that accounts may bring keys of."""
+    """The maps of the catalog's providers, of those that accounts may bring keys of, and of partners'."""
     try:
-        return parameter_maps(frozenset(d.provider for d in catalog.deployments()).union(own))
+        return parameter_maps(
+            frozenset({d.provider for d in catalog.deployments()} | {PARTNER_PROVIDER, *own})
+        )
     except UnknownProvider as unknown:
         raise CannotStart(str(unknown)) from None
 

@@ -1,12 +1,14 @@
-"""Which deployments may be called: a breaker and a cool-down for each, and what an operator is told."""
+"""Which deployments may be called: a breaker and a cool-down for each, places where the capacity is bounded,
+and what an operator is told."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from types import TracebackType
 
 from llmdeal_litellm.catalog.model import Breaking, Retrying
-from llmdeal_litellm.metrics import Metrics
+from llmdeal_litellm.metrics import Metrics, counted
 from llmdeal_litellm.policy import breaker
 from llmdeal_litellm.policy.breaker import Breaker, Outcome, State
 from llmdeal_litellm.policy.retry_budget import RetryBudget
@@ -17,7 +19,7 @@ BYO_WATCHED_MAX = 10_000
 
 
 class NotNow(Exception):
-    """The deployment may not be called: its breaker is open, its probe is out, or it cools down."""
+    """The deployment may not be called: its breaker is open, its probe is out, it cools down or is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,45 @@ class DeploymentHealth:
     state: State
     since_s: float
     why: str
+
+
+class Places:
+    """Calls under way at deployments that take only so many at once, partners' machines.
+
+    `workers` says how many processes call them: each takes its share of a capacity, and at least one place.
+    """
+
+    def __init__(self, workers: Callable[[], int] = lambda: 1) -> None:
+        self._workers = workers
+        self._capacities: Mapping[str, int] = {}
+        self._taken: Counter[str] = Counter()
+
+    def limit(self, capacities: Mapping[str, int]) -> None:
+        """From now on these deployments, and no others, take so many calls at once."""
+        self._capacities = capacities
+
+    def load(self, deployment: str) -> Fraction:
+        """How much of what this process may use is in use: 1 and above when no place is left."""
+        return Fraction(self._taken[deployment], max(1, self._capacities[deployment] // self._workers()))
+
+    def is_full(self, deployment: str) -> bool:
+        """Whether no place is left."""
+        return deployment in self._capacities and self.load(deployment) >= 1
+
+    def take(self, deployment: str) -> bool:
+        """Take a place; whether there is one to `give` back. Raises NotNow when none is left."""
+        if deployment not in self._capacities:
+            return False
+        if self.is_full(deployment):
+            raise NotNow(deployment)
+        self._taken[deployment] += 1
+        return True
+
+    def give(self, deployment: str) -> None:
+        """Give a place back."""
+        self._taken[deployment] -= 1
+        if not self._taken[deployment]:
+            del self._taken[deployment]
 
 
 class Retries:
@@ -107,13 +148,21 @@ class Health:
         now_s: Callable[[], float],
         on_change: Callable[[DeploymentHealth], None],
         metrics: Metrics | None = None,
+        places: Places | None = None,
     ) -> None:
         self._rules = rules
         self._monotonic_s = monotonic_s
         self._now_s = now_s
         self._on_change = on_change
         self._metrics = metrics or Metrics()
-        self._watched = {name: Watched(Breaker(), State.CLOSED, now_s()) for name in deployments}
+        self._watched: dict[str, Watched] = {}
+        self.places = places or Places()
+        self.watch(deployments)
+
+    def watch(self, deployments: Iterable[str]) -> None:
+        """Have breakers for these as well. One that was watched once is for ever: calls may be under way."""
+        for name in deployments:
+            self._watched.setdefault(name, Watched(Breaker(), State.CLOSED, self._now_s()))
 
     def wait_s(self, deployment: str) -> float:
         """How long until the deployment may be called; 0 when it may."""
@@ -126,6 +175,13 @@ class Health:
     def _of(self, deployment: str) -> Watched:
         return self._watched[deployment]
 
+    def is_full(self, deployment: str) -> bool:
+        """Whether a request is to pass it over because no place is left there; each time is counted."""
+        if not self.places.is_full(deployment):
+            return False
+        self._metrics.full.labels(deployment).inc()
+        return True
+
     def call(self, deployment: str) -> "Call":
         """To be put around one call (`async with`), by whose end the deployment is judged. Entering it raises
         NotNow when the call may not begin."""
@@ -137,7 +193,7 @@ class Health:
 
     async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
         """The call that got this turn ended so."""
-        self._metrics.attempts.labels(deployment, ended.counted_as).inc()
+        counted(self._metrics.attempts, deployment, ended.counted_as).inc()
         self._end(deployment, turn, ended)
 
     def _begin(self, deployment: str) -> int:
@@ -220,17 +276,28 @@ class ByoHealth(Health):
 class Call:
     """One call of a deployment; see `Health.call`."""
 
-    __slots__ = ("_deployment", "_health", "_turn")
+    __slots__ = ("_deployment", "_health", "_placed", "_turn")
 
     def __init__(self, health: Health, deployment: str) -> None:
         self._health = health
         self._deployment = deployment
+        self._placed = False
         self._turn = 0
 
     async def __aenter__(self) -> None:
-        self._turn = await self._health.begin(self._deployment)
+        self._placed = self._health.places.take(self._deployment)
+        try:
+            self._turn = await self._health.begin(self._deployment)
+        except BaseException:
+            self._give()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
     ) -> None:
+        self._give()
         await self._health.end(self._deployment, self._turn, ended_by(failure))
+
+    def _give(self) -> None:
+        if self._placed:
+            self._health.places.give(self._deployment)

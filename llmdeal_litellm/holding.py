@@ -117,12 +117,25 @@ class RequestHold:
         self.terms = replace(self.terms, output_limit=extended.output_limit)
         return True
 
-    async def bill(self, claim: Claim, delivered: Delivered) -> Billed:
-        """Tokens to bill for an answer that ended by itself; the hold grows to what they are, if it can."""
-        wanted = self._answer(claim, delivered, self.terms.answer_limit)
+    async def bill(self, claim: Claim, delivered: Delivered, *, of_partner: bool = False) -> Billed:
+        """Tokens to bill for an answer that ended by itself; the hold grows to what they are, if it can.
+
+        `of_partner`: it came from a partner's machine.
+        """
+        bill = self._partners_answer if of_partner else self._answer
+        wanted = bill(claim, delivered, self.terms.answer_limit)
         if wanted.output > self.terms.output_limit:
             await self.grow(wanted.output)
-        return self._answer(claim, delivered, self.terms.output_limit)
+        return bill(claim, delivered, self.terms.output_limit)
+
+    def _partners_answer(self, claim: Claim, delivered: Delivered, limit: int) -> Billed:
+        return usage.bill_partner(
+            claim,
+            input_part=self.terms.input_part,
+            output_limit=limit,
+            own_input=self.own_input,
+            own_output=delivered.visible + delivered.reasoning,
+        )
 
     def _answer(self, claim: Claim, delivered: Delivered, limit: int) -> Billed:
         return usage.bill_answer(

@@ -4,9 +4,23 @@ Label values come from our own closed lists (endpoints, codes, rules) and from t
 deployments), never from a caller.
 """
 
+from functools import lru_cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+@lru_cache(maxsize=4096)
+def counted(metric: Counter, *labels: str) -> Counter:
+    """The counter with these labels: what the client library does for it takes longer than counting."""
+    return metric.labels(*labels)
+
+
+@lru_cache(maxsize=256)
+def timed(metric: Histogram, part: str) -> Histogram:
+    """As `counted`, of a histogram."""
+    return metric.labels(part)
 
 
 class Metrics:
@@ -21,6 +35,8 @@ class Metrics:
         self.answers = counter("answers", "Answers by path, status and error code", "path", "status", "code")
         self.limited = counter("rate_limited", "Requests refused by a limit of ours", "limit")
         self.attempts = counter("upstream_attempts", "Calls of deployments by end", "deployment", "outcome")
+        self.full = counter("capacity_skips", "Machines passed over because they were full", "deployment")
+        self.probes = counter("partner_probes", "Probes of machines by outcome", "deployment", "outcome")
         self.retries = counter("retries", "Further attempts after a failure")
         self.retries_denied = counter("retries_denied", "Further attempts that the retry budget forbade")
         self.breaker_changes = counter("breaker_changes", "Changes of state", "deployment", "state")
@@ -37,6 +53,12 @@ class Metrics:
             "llmdeal_deployment_unavailable",
             "1 while a deployment takes no calls",
             ("deployment",),
+            registry=self.registry,
+        )
+        self.partner_state = Gauge(
+            "llmdeal_partner_state",
+            "1 for the state that a partner's machine is in",
+            ("deployment", "state"),
             registry=self.registry,
         )
         self.redis_degradations = counter("redis_degradations", "Times that Redis was lost or not found")

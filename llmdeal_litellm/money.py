@@ -11,6 +11,8 @@ from decimal import Decimal, InvalidOperation, Overflow
 NANO_PER_USD = 1_000_000_000
 PICO_PER_NANO = 1_000
 PICO_PER_TOKEN_PER_USD_PER_1M = 1_000_000
+BASIS_POINTS = 10_000
+"""The whole, in the unit of shares."""
 
 AMOUNT_NANO_MAX = 10**15
 """One million USD: the largest amount an operator may credit or cap at once. Keeps every sum in 64 bits."""
@@ -21,6 +23,10 @@ AMOUNT_TEXT_CHARS_MAX = 20
 
 class NotAnAmount(ValueError):
     """The text is no decimal number of USD that fits whole nano-USD."""
+
+
+class NotAShare(ValueError):
+    """The text is no share of a charge in per cent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,31 @@ def charge(rates: Rates, input_tokens: int, output_tokens: int, cached_tokens: i
     pico = (input_tokens - cached_tokens) * step.input + cached_tokens * step.cached_input
     pico += output_tokens * step.output
     return -(-pico // PICO_PER_NANO)
+
+
+def share_of(charged: int, share: int) -> int:
+    """The part of a charge (nano-USD) that is somebody's share (basis points), rounded down: what cannot be
+    divided is the house's."""
+    return charged * share // BASIS_POINTS
+
+
+def parse_share(text: str) -> int:
+    """Basis points of a share in per cent, such as `70` or `12.5`. Raises NotAShare."""
+    try:
+        points = Decimal(text if len(text) <= AMOUNT_TEXT_CHARS_MAX else "too long") * 100
+    except (InvalidOperation, Overflow):
+        raise NotAShare(f"'{text}' is not a share in per cent; write a number such as 70 or 12.5") from None
+    if not points.is_finite() or not 0 <= points <= BASIS_POINTS:
+        raise NotAShare(f"'{text}' is outside 0 to 100 per cent")
+    if points != points.to_integral_value():
+        raise NotAShare(f"'{text}' is finer than a hundredth of a per cent")
+    return int(points)
+
+
+def share_text(share: int) -> str:
+    """Basis points as per cent: `70`, `12.5`."""
+    whole, part = divmod(share, 100)
+    return f"{whole}.{part:02d}".rstrip("0").rstrip(".")
 
 
 def parse_usd(text: str) -> int:

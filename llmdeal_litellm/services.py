@@ -3,21 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from llmdeal_litellm.accounts.answers import KeptAnswers
 from llmdeal_litellm.accounts.byo import ByoKeys
 from llmdeal_litellm.accounts.callers import Callers
 from llmdeal_litellm.buckets import Limiter
-from llmdeal_litellm.catalog.model import Catalog
+from llmdeal_litellm.catalog.model import Alias, Catalog, Kind, Member
 from llmdeal_litellm.errors import ServiceUnavailable
 from llmdeal_litellm.health import ByoHealth, Health, Retries
 from llmdeal_litellm.ledger.ops import Closed
-from llmdeal_litellm.ledger.store import Ledger, LedgerDown
+from llmdeal_litellm.ledger.store import Ledger
 from llmdeal_litellm.metrics import Metrics
+from llmdeal_litellm.policy.lanes import cheapest_first, least_loaded_first
 from llmdeal_litellm.policy.rates import RatesTable
 from llmdeal_litellm.policy.tokens import TokenCounter
 from llmdeal_litellm.upstream.calls import Upstreams
@@ -58,42 +59,41 @@ class Services:
     monotonic_s: Callable[[], float]
     new_request_id: Callable[[], str]
     ready: bool = False
-    settling: set[asyncio.Task[Closed | None]] = field(default_factory=set)
+    settling: set[asyncio.Future[Closed]] = field(default_factory=set)
     background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def offered(self, alias: Alias, *, own_input: int, expected_output: int) -> tuple[Member, ...]:
+        """Who may serve a request for the alias, in the order in which they are tried."""
+        if alias.kind is Kind.CONSORTIUM:
+            return least_loaded_first(alias, self.health.places.load)
+        return cheapest_first(alias, own_input=own_input, expected_output=expected_output)
 
     async def off_loop(self, size: int, work: Callable[[], T]) -> T:
         """Run pure work on data of `size` characters or numbers, in a thread when there are many."""
         return work() if size <= OFF_LOOP_SIZE else await asyncio.to_thread(work)
 
-    def settle(self, work: Coroutine[Any, Any, Closed]) -> asyncio.Task[Closed | None]:
-        """Run a settlement to its end, whatever becomes of the request it belongs to."""
-        task = asyncio.create_task(self._settled(work))
-        self.settling.add(task)
-        task.add_done_callback(self.settling.discard)
-        return task
+    def settle(self, ending: asyncio.Future[Closed]) -> None:
+        """See a settlement to its end, whatever becomes of the request it belongs to."""
+        self.settling.add(ending)
+        ending.add_done_callback(self._has_settled)
 
-    async def settled(self, work: Coroutine[Any, Any, Closed]) -> Closed:
+    async def settled(self, ending: asyncio.Future[Closed]) -> Closed:
         """As `settle`, and wait for how it ended.
 
         Raises ServiceUnavailable when the ledger refused it or takes too long; it is settled all the same.
         """
-        try:
-            async with asyncio.timeout(SETTLED_WITHIN_S):
-                closed = await asyncio.shield(self.settle(work))
-        except TimeoutError:
-            closed = None
-        if closed is None:
+        self.settle(ending)
+        done, _ = await asyncio.wait({ending}, timeout=SETTLED_WITHIN_S)
+        if not done or ending.exception() is not None:
             raise ServiceUnavailable
-        return closed
+        return ending.result()
 
-    async def _settled(self, work: Coroutine[Any, Any, Closed]) -> Closed | None:
-        try:
-            return await work
-        except LedgerDown as down:
+    def _has_settled(self, ending: asyncio.Future[Closed]) -> None:
+        self.settling.discard(ending)
+        if not ending.cancelled() and (down := ending.exception()) is not None:
             # The next start resolves the hold by the crash rule; nothing else may end it differently.
             self.metrics.settlements_refused.inc()
             log.critical("a settlement was refused by the ledger: %s", down)
-            return None
 
     async def drain(self, patience_s: float) -> int:
         """Wait for open settlements; returns how many are left."""
@@ -103,19 +103,19 @@ class Services:
 
 
 class StoreWait:
-    """How long one request still waits for the store."""
+    """How long one request still waits for the store; `left_s` in seconds."""
 
     def __init__(self) -> None:
-        self._left_s = STORE_WAIT_S
+        self.left_s = STORE_WAIT_S
 
     @asynccontextmanager
     async def wait(self) -> AsyncIterator[None]:
         """Around something that waits for the store. Raises ServiceUnavailable when it takes too long."""
         begun_s = time.monotonic()
         try:
-            async with asyncio.timeout(self._left_s):
+            async with asyncio.timeout(self.left_s):
                 yield
         except TimeoutError:
             raise ServiceUnavailable from None
         finally:
-            self._left_s -= time.monotonic() - begun_s
+            self.left_s -= time.monotonic() - begun_s

@@ -1,9 +1,9 @@
 """Who serves one request: the candidate it is with, and another one when that fails before any output."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 from llmdeal_litellm.catalog.model import Alias, Kind, Member
 from llmdeal_litellm.errors import (
@@ -14,7 +14,7 @@ from llmdeal_litellm.errors import (
     ServiceUnavailable,
     UpstreamCircuitOpen,
 )
-from llmdeal_litellm.health import NotNow
+from llmdeal_litellm.health import Call, NotNow
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.failures import InputRefused, UpstreamFailure
 from llmdeal_litellm.upstream.route import Candidate, Route
@@ -74,27 +74,28 @@ class Serving(Generic[Planned]):
         wait_s, is_open = min(route.waits)
         return not_now(model, wait_s, is_open=is_open)
 
-    @asynccontextmanager
-    async def call(self) -> AsyncIterator[None]:
-        """Around one attempt. Raises UpstreamCircuitOpen or RateLimited when, since it was chosen, the
-        candidate stopped taking calls and no other is left."""
+    def call(self) -> "Attempt":
+        """To be put around one attempt (`async with`). Entering it raises UpstreamCircuitOpen or RateLimited
+        when, since it was chosen, the candidate stopped taking calls and no other is left."""
+        return Attempt(self, self._services.monotonic_s)
+
+    async def begin(self) -> Call:
+        """Begin a call of the candidate, or of the next one that takes calls. Raises as `call`."""
         health = self._health
-        begun_s = self._services.monotonic_s()
         while True:
             deployment = self.member.deployment.id
+            call = health.call(deployment)
             try:
-                async with health.call(deployment):
-                    self.attempts += 1
-                    begun_s = self._services.monotonic_s()
-                    try:
-                        yield
-                    finally:
-                        self.upstream_s += self._services.monotonic_s() - begun_s
-                return
+                await call.__aenter__()
             except NotNow:
                 wait_s, is_open = health.wait_s(deployment), health.is_open(deployment)
+            else:
+                self.attempts += 1
+                return call
             following = self._route.next()
             if following is None:
+                if self._alias.kind is Kind.CONSORTIUM:
+                    raise NoConsortiumMachineAvailable(self._model)
                 raise not_now(self._model, wait_s, is_open=is_open)
             self.candidate = following
 
@@ -119,6 +120,29 @@ class Serving(Generic[Planned]):
         services.metrics.retries.inc()
         self.candidate = following
         return True
+
+
+class Attempt:
+    """One attempt of a request; see `Serving.call`."""
+
+    __slots__ = ("_begun_s", "_call", "_monotonic_s", "_serving")
+
+    _call: Call
+
+    def __init__(self, serving: Serving[Any], monotonic_s: Callable[[], float]) -> None:
+        self._serving = serving
+        self._monotonic_s = monotonic_s
+        self._begun_s = 0.0
+
+    async def __aenter__(self) -> None:
+        self._call = await self._serving.begin()
+        self._begun_s = self._monotonic_s()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._serving.upstream_s += self._monotonic_s() - self._begun_s
+        await self._call.__aexit__(kind, failure, at)
 
 
 def not_now(model: str, wait_s: float, *, is_open: bool) -> GatewayError:

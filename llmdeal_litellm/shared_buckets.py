@@ -130,14 +130,14 @@ class RedisLimiter:
             return self._alone.give_tokens(key_id, self._share(key_id, tier), tokens)
         levels = rate_limit.give_tokens(buckets, self._levels(key_id, buckets), tokens)
         self.remember(key_id, levels)
-        return rate_limit.standing(buckets, levels)
+        return Standing(buckets, levels)
 
     def standing(self, key_id: str, tier: Tier) -> Standing:
         """See `Limiter.standing`: as far as this worker knows."""
         if not self._fleet.up:
             return self._alone.standing(key_id, self._share(key_id, tier))
         buckets, _ = self.buckets_of(tier)
-        return rate_limit.standing(buckets, self._levels(key_id, buckets))
+        return Standing(buckets, self._levels(key_id, buckets))
 
     def buckets_of(self, tier: Tier) -> tuple[TierBuckets, Words]:
         """A tier's buckets, and the script's arguments for them."""
@@ -202,7 +202,7 @@ class _Step:
         buckets, _ = self._limiter.buckets_of(self.tier)
         levels = levels_of(reply[1:], self._limiter.now_ns())
         self._limiter.remember(self.key_id, levels)
-        standing = rate_limit.standing(buckets, levels)
+        standing = Standing(buckets, levels)
         if not reply[0]:
             return Taken(standing, self._wait_ns(buckets, levels))
         self._taken = True

@@ -17,8 +17,8 @@ from typing import Any
 
 from llmdeal_litellm.catalog.model import Breaking
 from llmdeal_litellm.fleet import BREAKER, Fleet, FleetDown
-from llmdeal_litellm.health import LEFT, CallEnd, DeploymentHealth, Health, NotNow
-from llmdeal_litellm.metrics import Metrics
+from llmdeal_litellm.health import LEFT, CallEnd, DeploymentHealth, Health, NotNow, Places
+from llmdeal_litellm.metrics import Metrics, counted
 from llmdeal_litellm.policy.breaker import PROBE_LEASE_S, Breaker, Outcome
 from llmdeal_litellm.redis_link import Words
 from llmdeal_litellm.shared_breakers import BEGIN, END, KEYS, LOOK, OUTCOMES, REDIS_CLOCK, RESTORE
@@ -53,13 +53,20 @@ class SharedHealth(Health):
         now_s: Callable[[], float],
         on_change: Callable[[DeploymentHealth], None],
         metrics: Metrics | None = None,
+        places: Places | None = None,
     ) -> None:
+        self._own: dict[str, Own] = {}
         super().__init__(
-            rules, deployments, monotonic_s=monotonic_s, now_s=now_s, on_change=on_change, metrics=metrics
+            rules,
+            deployments,
+            monotonic_s=monotonic_s,
+            now_s=now_s,
+            on_change=on_change,
+            metrics=metrics,
+            places=places,
         )
         self._fleet = fleet
         self._holder = f"{fleet.worker_id}/{next(_holders)}"
-        self._own = {name: Own() for name in self._watched}
         self._rule_words: Words = (
             *(rules.failures, rules.calls),
             *(_ms(rules.window_s), _ms(rules.open_s)),
@@ -68,6 +75,13 @@ class SharedHealth(Health):
         fleet.follow(self)
         if fleet.up:
             self.redis_came()
+
+    def watch(self, deployments: Iterable[str]) -> None:
+        """See `Health.watch`. What Redis knows of new ones is asked for with the next look at all of them."""
+        names = list(deployments)
+        for name in names:
+            self._own.setdefault(name, Own())
+        super().watch(names)
 
     async def begin(self, deployment: str) -> int:
         """See `Health.begin`. Asks Redis when it would be a probe."""
@@ -93,7 +107,7 @@ class SharedHealth(Health):
     async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
         """See `Health.end`. Waits until Redis has it when the upstream failed or the call was a probe, so
         that this process's next request sees it, and never longer than the deadline of the fleet."""
-        self._metrics.attempts.labels(deployment, ended.counted_as).inc()
+        counted(self._metrics.attempts, deployment, ended.counted_as).inc()
         own = self._own[deployment]
         was_probe = own.probe == turn
         if was_probe:

@@ -20,6 +20,7 @@ LAYERS = (
     ("shared_buckets", "shared_health"),
     ("holding",),
     ("exchange", "naming", "repeats", "services", "serving", "refusals", "request_log"),
+    ("consortium",),
     ("gateway",),
     ("seams", "web", "cli"),
 )

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
+from llmdeal_litellm.catalog.hosts import AllowedHosts, NotAHost, read_allowed
 from llmdeal_litellm.catalog.model import (
     BYO_PREFIX,
+    REASONING_TAG,
     Alias,
     Breaking,
     Catalog,
@@ -12,6 +14,7 @@ from llmdeal_litellm.catalog.model import (
     Kind,
     Leasing,
     Member,
+    Partnering,
     Retrying,
     Secret,
     Tier,
@@ -31,8 +34,6 @@ from llmdeal_litellm.catalog.schema import (
 from llmdeal_litellm.money import NotAnAmount, Rates, rate_from_usd_per_1m, rate_from_usd_per_token
 
 ENVIRON = "os.environ/"
-REASONING_TAG = "reasoning"
-"""Models with this tag think before they begin to answer, and may take longer to."""
 UNDECLARED = ModelSection(context_window=131_072)
 
 
@@ -85,9 +86,22 @@ class Builder:
             leasing=Leasing(**self._section.holds.model_dump()),
             breaking=Breaking(**self._section.breaker.model_dump()),
             retrying=Retrying(**self._section.retries.model_dump()),
+            partnering=self._partnering(),
             version=version_of(text),
             byo_providers=self._section.byo.addresses(),
         )
+
+    def _partnering(self) -> Partnering:
+        section = self._section.partners
+        entries: set[tuple[str, int | None]] = set()
+        for index, text in enumerate(section.allowed_hosts):
+            try:
+                entries.add(read_allowed(text))
+            except NotAHost as bad:
+                at = ("llmdeal", "partners", "allowed_hosts", index)
+                self._refuse(at, f"'{text}' must be host or host:port; {bad}")
+        allowed = AllowedHosts(frozenset(entries))
+        return Partnering(allowed, section.probe_every_s, section.probe_s, section.poll_s)
 
     def _check_byo(self) -> None:
         section = self._section
@@ -221,6 +235,7 @@ class Builder:
         rates = self._rates(name, model, path)
         tiers, shown = self._tier_set(model.tiers, (*path, "tiers"))
         ceiling = min(model.max_output_tokens or self._section.default_output_tokens, model.context_window)
+        reasoning = model.reasoning or REASONING_TAG in model.tags
         members: tuple[Member, ...] = ()
         if deployment is not None:
             shown_as = model.lane_name or name
@@ -231,7 +246,7 @@ class Builder:
                     ceiling,
                     model.vision,
                     model.dimensions_selectable,
-                    model.reasoning or REASONING_TAG in model.tags,
+                    reasoning,
                 ),
             )
             self._warn_below_cost(name, rates, deployment, path)
@@ -253,6 +268,7 @@ class Builder:
             catalog_id=model.catalog.id if model.catalog else None,
             display_name=model.catalog.display_name if model.catalog else None,
             dimensions=model.dimensions,
+            reasoning=reasoning,
         )
 
     def _rates(self, name: str, model: ModelSection, path: Path) -> Rates:

@@ -1,16 +1,20 @@
 """What config.yaml declares, as immutable values. A request sees one Catalog from start to end."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import TypeVar
 
+from llmdeal_litellm.catalog.hosts import AllowedHosts
 from llmdeal_litellm.limits import PROMPT_OVERHEAD_TOKENS
 from llmdeal_litellm.money import Rates
 
 T = TypeVar("T")
+
+REASONING_TAG = "reasoning"
+"""Models with this tag think before they begin to answer, and may take longer to."""
 
 BYO_PREFIX = "byo-"
 """Names that begin so belong to accounts: each has its own, for its own upstream keys."""
@@ -31,6 +35,14 @@ class Wallet(Enum):
 
     BASE = "base"
     FRONTIER = "frontier"
+
+
+class Egress(Enum):
+    """By whose word an upstream may be connected to: the operator's config names it, or a partner's machine
+    registered it, whose address is judged again at every connect."""
+
+    CONFIGURED = "configured"
+    PARTNER = "partner"
 
 
 class Secret:
@@ -56,11 +68,20 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Payee:
+    """To whom the house owes a share of a charge: a partner's id, and the share in basis points."""
+
+    partner: str
+    share: int
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One upstream, as a `model_list` entry declares it.
 
     `provider` is LiteLLM's name for who speaks there, `model` the upstream's own model name. Costs are
     what we pay, pico-USD per token. `wanted_env` names the environment variable that the key comes from.
+    `payee` is the partner whose machine it is: his word is not taken for what he is to be paid.
     """
 
     id: str
@@ -77,6 +98,12 @@ class Deployment:
     stream_timeout_s: float | None = None
     organization: str | None = None
     embedding_input_type: str | None = None
+    payee: Payee | None = None
+
+    @property
+    def egress(self) -> Egress:
+        """By whose word it is connected to."""
+        return Egress.CONFIGURED if self.payee is None else Egress.PARTNER
 
     @property
     def reachable(self) -> bool:
@@ -115,8 +142,17 @@ class Alias:
     catalog_id: str | None = None
     display_name: str | None = None
     dimensions: int | None = None
+    reasoning: bool = False
     own_key: bool = False
     """Whether it is an account's own, served with its own upstream key."""
+
+    def served_by(self, deployments: Iterable[Deployment]) -> "Alias":
+        """The same alias with these for its members, of which each can do all that the alias can."""
+        members = (
+            Member(d, self.name, self.max_output_tokens, self.vision, reasoning=self.reasoning)
+            for d in deployments
+        )
+        return replace(self, members=tuple(members))
 
     @property
     def wallet(self) -> Wallet:
@@ -197,6 +233,18 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
+class Partnering:
+    """How partners' machines are looked after. `allowed_hosts`: those that may have private addresses, plain
+    http and any port. Each machine is probed about every `probe_every_s`, for at most `probe_s`; every worker
+    looks for changes of the registry about every `poll_s`."""
+
+    allowed_hosts: AllowedHosts = field(default_factory=AllowedHosts)
+    probe_every_s: float = 15.0
+    probe_s: float = 10.0
+    poll_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything the file says that a request can ask about.
 
@@ -214,6 +262,7 @@ class Catalog:
     leasing: Leasing = field(default_factory=Leasing)
     breaking: Breaking = field(default_factory=Breaking)
     retrying: Retrying = field(default_factory=Retrying)
+    partnering: Partnering = field(default_factory=Partnering)
     version: str = ""
     byo_providers: Mapping[str, str | None] | None = None
     """Providers that accounts may bring keys of, and the address of each that is not called at its own; None:
@@ -243,8 +292,19 @@ class Catalog:
             )
             for name, alias in self.aliases.items()
         }
-        names = {name: changed[alias.name] for name, alias in self.names.items()}
-        return replace(self, aliases=freeze(changed), names=freeze(names))
+        return self._with(changed)
+
+    def with_partners(self, machines: Mapping[str, Sequence[Deployment]]) -> "Catalog":
+        """The same catalog with these machines, by alias, for all that serves the consortium."""
+        changed = {
+            name: alias.served_by(machines.get(name, ())) if alias.kind is Kind.CONSORTIUM else alias
+            for name, alias in self.aliases.items()
+        }
+        return self._with(changed)
+
+    def _with(self, aliases: Mapping[str, Alias]) -> "Catalog":
+        names = {name: aliases[alias.name] for name, alias in self.names.items()}
+        return replace(self, aliases=freeze(aliases), names=freeze(names))
 
 
 def freeze(mapping: Mapping[str, T]) -> Mapping[str, T]:

@@ -165,6 +165,18 @@ class RetriesSection(Section):
     budget_per_s: Annotated[int, Field(strict=True, ge=0, le=1000)] = 10
 
 
+class PartnersSection(Section):
+    """`allowed_hosts`: `host` or `host:port` of partners' machines that may have private addresses, plain
+    http and any port; all others must be https on a public address. Each machine is probed about every
+    `probe_every_s`, for at most `probe_s`; every worker looks for changes of the registry about every
+    `poll_s`."""
+
+    allowed_hosts: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    probe_every_s: Seconds = 15.0
+    probe_s: Seconds = 10.0
+    poll_s: Annotated[float, Field(gt=0, le=3)] = 2.0
+
+
 class ByoProviderSection(Section):
     """A provider that accounts may bring keys of. `api_base`: called there, not at its own address."""
 
@@ -193,6 +205,7 @@ class LlmdealSection(Section):
     holds: HoldsSection = HoldsSection()
     breaker: BreakerSection = BreakerSection()
     retries: RetriesSection = RetriesSection()
+    partners: PartnersSection = PartnersSection()
     byo: ByoSection = ByoSection()
     tiers: dict[str, TierSection] = Field(min_length=1)
     tier_groups: dict[str, list[str]] = {}

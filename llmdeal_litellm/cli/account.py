@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import click
 
+from llmdeal_litellm.accounts import refunds
 from llmdeal_litellm.accounts.admin import Admin
 from llmdeal_litellm.catalog.model import Wallet
 from llmdeal_litellm.cli.commands import WORDS, OperatorGroup
 from llmdeal_litellm.cli.rendering import account_view, print_json, print_one, print_table
 from llmdeal_litellm.cli.statement import statement
-from llmdeal_litellm.cli.store import announced_admin, now_us, open_admin, settings
+from llmdeal_litellm.cli.store import announced_admin, now_us, open_admin, open_store, settings
 from llmdeal_litellm.cli.tiers import check_tier
 from llmdeal_litellm.money import NotAnAmount, parse_usd, usd_text
 
@@ -140,6 +141,30 @@ def dispute(account_id: str, usd: str, wallet: str, note: str | None, as_json: b
         admin.dispute(account_id, Wallet(wallet), amount, note=note or "", now_us=now_us())
         view = account_view(admin.account(account_id))
     print_one({**view, "wallet": wallet, "disputed_usd": usd_text(amount)}, as_json=as_json)
+
+
+@account.command()
+@click.argument("request_id", type=WORDS)
+@note_option
+def refund(request_id: str, note: str | None, as_json: bool) -> None:
+    """Give back what a request was charged, once.
+
+    A partner who served it loses his share of it. What the key has spent stays spent. The request's id is
+    in the x-llmdeal-request-id header of its answer and in the account's statement.
+
+    \b
+    Example:
+      llmdeal account refund req_0123456789abcdef01234567 --note "ticket 7"
+    """
+    with open_store() as database:
+        given = refunds.refund(database, request_id, note=note or "", now_us=now_us())
+    view = {
+        "request_id": request_id,
+        "account_id": given.account_id,
+        "refunded_usd": usd_text(given.amount),
+        "from_partner_usd": usd_text(given.from_partners),
+    }
+    print_one(view, as_json=as_json)
 
 
 @account.command("tier")

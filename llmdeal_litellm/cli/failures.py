@@ -8,11 +8,13 @@ import click
 
 from llmdeal_litellm.accounts.admin import NoSuchAccount, NoSuchKey
 from llmdeal_litellm.accounts.byo_admin import BadByo, NoSuchByo
+from llmdeal_litellm.accounts.partners import NameTaken, NoSuchPartner, WasRemoved
+from llmdeal_litellm.accounts.refunds import AlreadyRefunded, NothingCharged
 from llmdeal_litellm.accounts.secrets import WrongSecret
 from llmdeal_litellm.catalog.facts import NotServed
 from llmdeal_litellm.catalog.positions import ConfigError
 from llmdeal_litellm.cli.commands import EXIT_REFUSED, EXIT_STORE
-from llmdeal_litellm.cli.tiers import UnknownTier
+from llmdeal_litellm.cli.tiers import UnknownAlias, UnknownTier
 from llmdeal_litellm.ledger.database import (
     CommitUnknown,
     SchemaTooNew,
@@ -21,7 +23,8 @@ from llmdeal_litellm.ledger.database import (
     StoreBusy,
     StoreFailed,
 )
-from llmdeal_litellm.money import NotAnAmount
+from llmdeal_litellm.money import NotAnAmount, NotAShare
+from llmdeal_litellm.policy.addresses import AddressRefused
 from llmdeal_litellm.settings import BadSettings
 
 
@@ -43,6 +46,25 @@ _KNOWN: tuple[tuple[type[Exception], int, Callable[[Any], str]], ...] = (
     (click.ClickException, EXIT_REFUSED, lambda error: error.format_message()),
     (NoSuchAccount, EXIT_REFUSED, lambda error: f"there is no account '{error}'; see: llmdeal account list"),
     (NoSuchKey, EXIT_REFUSED, lambda error: f"there is no key '{error}'; see: llmdeal key list"),
+    (
+        NoSuchPartner,
+        EXIT_REFUSED,
+        lambda error: f"there is no partner '{error}'; see: llmdeal partner list",
+    ),
+    (
+        NameTaken,
+        EXIT_REFUSED,
+        lambda error: f"the name '{error}' is taken, also when that partner was removed; choose another",
+    ),
+    (
+        WasRemoved,
+        EXIT_REFUSED,
+        lambda error: f"'{error}' was removed; register the machine under another name",
+    ),
+    (AddressRefused, EXIT_REFUSED, str),
+    (NotAShare, EXIT_REFUSED, str),
+    (NothingCharged, EXIT_REFUSED, lambda error: f"nothing was charged for the request '{error}'"),
+    (AlreadyRefunded, EXIT_REFUSED, lambda error: f"the request '{error}' was refunded before"),
     (NoSuchByo, EXIT_REFUSED, lambda error: f"the account has no alias '{error}'; see: llmdeal byo list"),
     (BadByo, EXIT_REFUSED, str),
     (NotServed, EXIT_REFUSED, lambda error: error.args[0]),
@@ -50,6 +72,7 @@ _KNOWN: tuple[tuple[type[Exception], int, Callable[[Any], str]], ...] = (
     (ConfigError, EXIT_REFUSED, str),
     (NotAnAmount, EXIT_REFUSED, str),
     (UnknownTier, EXIT_REFUSED, str),
+    (UnknownAlias, EXIT_REFUSED, str),
     (WrongSecret, EXIT_REFUSED, str),
     (StoreBusy, EXIT_STORE, str),
     (

@@ -29,6 +29,7 @@ llmdeal = LazyGroup(
     lazy={
         "account": "llmdeal_litellm.cli.account:account",
         "key": "llmdeal_litellm.cli.key:key",
+        "partner": "llmdeal_litellm.cli.partner:partner",
         "byo": "llmdeal_litellm.cli.byo:byo",
         "secrets": "llmdeal_litellm.cli.secrets:secrets",
         "usage": "llmdeal_litellm.cli.usage:usage",

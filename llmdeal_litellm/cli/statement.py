@@ -75,8 +75,8 @@ def statement(
         raise click.UsageError("--csv and --json exclude each other.", click.get_current_context())
     if since is not None and until is not None and since > until:
         raise click.UsageError("--since is after --until.", click.get_current_context())
-    since_us = None if since is None else _midnight_us(since)
-    until_us = None if until is None else _midnight_us(until) + US_PER_DAY
+    since_us = None if since is None else midnight_us(since)
+    until_us = None if until is None else midnight_us(until) + US_PER_DAY
     wallets = list(Wallet) if wallet == ALL_WALLETS else [Wallet(wallet)]
     period = {
         "account_id": account_id,
@@ -89,7 +89,8 @@ def statement(
         printer(database, found, period)
 
 
-def _midnight_us(day: datetime) -> int:
+def midnight_us(day: datetime) -> int:
+    """When a UTC day begins."""
     return int(day.replace(tzinfo=UTC).timestamp()) * US_PER_S
 
 
@@ -127,10 +128,10 @@ def _standing_view(standing: Standing) -> View:
 
 def _print_json(database: Database, found: Sequence[Statement], period: View) -> None:
     """One document, in pieces."""
-    click.echo(_open_json(period, "wallets"), nl=False)
+    click.echo(open_json(period, "wallets"), nl=False)
     for number, one in enumerate(found):
         opened = {"wallet": one.wallet.value, "opening": _standing_view(one.opening)}
-        click.echo((", " if number else "") + _open_json(opened, "records"), nl=False)
+        click.echo((", " if number else "") + open_json(opened, "records"), nl=False)
         for turn, page in enumerate(pages(database, one)):
             texts = ", ".join(json.dumps(_record_view(record)) for record in page)
             click.echo((", " if turn else "") + texts, nl=False)
@@ -138,22 +139,22 @@ def _print_json(database: Database, found: Sequence[Statement], period: View) ->
     click.echo("]}")
 
 
-def _open_json(view: View, name: str) -> str:
+def open_json(view: View, name: str) -> str:
     """An object with a list of this name at its end, up to the list's first item."""
     return f'{json.dumps(view)[:-1]}, "{name}": ['
 
 
 def _print_csv(database: Database, found: Sequence[Statement], _: View) -> None:
-    click.echo(_csv_text([COLUMNS]), nl=False)
+    click.echo(csv_text([COLUMNS]), nl=False)
     for one in found:
         opening = {"wallet": one.wallet.value, "kind": "opening", **_standing_view(one.opening)}
-        click.echo(_csv_text([[opening.get(name) for name in COLUMNS]]), nl=False)
+        click.echo(csv_text([[opening.get(name) for name in COLUMNS]]), nl=False)
         for page in pages(database, one):
             views = map(_record_view, page)
-            click.echo(_csv_text([view[name] for name in COLUMNS] for view in views), nl=False)
+            click.echo(csv_text([view[name] for name in COLUMNS] for view in views), nl=False)
 
 
-def _csv_text(lines: Iterable[Iterable[object]]) -> str:
+def csv_text(lines: Iterable[Iterable[object]]) -> str:
     """Lines as RFC 4180 has them."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\r\n").writerows(lines)

@@ -10,12 +10,14 @@ from operator import attrgetter
 
 from llmdeal_litellm.ledger.database import Asked, Database, Row, StatementRefused
 from llmdeal_litellm.ledger.ops import (
+    REFUND,
     Closed,
     CloseHold,
     Credit,
     Dispute,
     Op,
     OpenHold,
+    Refund,
     Result,
 )
 from llmdeal_litellm.ledger.rows import (
@@ -44,8 +46,9 @@ KEY_COLUMNS = (
     "month",
     "month_spent",
 )
-OF_ACCOUNTS, OF_MONEY, OF_HOLDS = (OpenHold, Credit, Dispute), (Credit, Dispute), (OpenHold, CloseHold)
-HOLD_CHANGES = ("amount", "output_limit", "delivered_at_us", "delivered_output")
+OF_MONEY = (Credit, Dispute, Refund)
+OF_ACCOUNTS, OF_HOLDS = (OpenHold, *OF_MONEY), (OpenHold, CloseHold)
+HOLD_CHANGES = ("amount", "output_limit", "delivered_at_us", "delivered_output", "payee", "payee_share")
 
 
 def _columns(row: type) -> tuple[str, ...]:
@@ -63,6 +66,7 @@ SELECT_FROZEN = "SELECT id FROM accounts WHERE frozen = 1 AND id"
 SELECT_ENDS = (
     "SELECT request_id, leg, -balance_change, rule FROM records WHERE kind IN ('post', 'void') AND request_id"
 )
+SELECT_REFUNDS = f"SELECT request_id, leg FROM records WHERE rule = '{REFUND}' AND request_id"
 SELECT_REPEATS = f"SELECT {', '.join(REPEAT)} FROM idempotency WHERE key_digest"
 
 
@@ -110,7 +114,7 @@ def _locked(database: Database, ops: Sequence[Op], now_us: int, lease: Lease, *,
     account_ids |= {h.account_id for h in holds.values()}
     key_ids = {op.key_id for op in ops if isinstance(op, OpenHold)} | {h.key_id for h in holds.values()}
     accounts = sorted(account_ids)
-    wallets, keys, frozen_rows, repeat_rows, end_rows = database.rows_of(
+    wallets, keys, frozen_rows, repeat_rows, end_rows, refund_rows = database.rows_of(
         (
             Asked(SELECT_WALLETS, accounts, order="account_id, wallet", lock="w"),
             Asked(SELECT_KEYS, sorted(key_ids), order="id", lock="k"),
@@ -118,6 +122,7 @@ def _locked(database: Database, ops: Sequence[Op], now_us: int, lease: Lease, *,
             Asked(SELECT_FROZEN, accounts),
             Asked(SELECT_REPEATS, _digests(ops, holds)),
             Asked(SELECT_ENDS, _gone(ops, holds, again=again)),
+            Asked(SELECT_REFUNDS, sorted({op.request_id for op in ops if isinstance(op, Refund)})),
         )
     )
     frozen = {row[0] for row in frozen_rows}
@@ -131,6 +136,7 @@ def _locked(database: Database, ops: Sequence[Op], now_us: int, lease: Lease, *,
         repeats=repeats,
         repeats_before=frozenset(repeats),
         ended={(row[0], row[1]): Closed(row[2], Rule(row[3]), already=True) for row in end_rows},
+        refunded={(row[0], row[1]) for row in refund_rows},
     )
 
 

@@ -5,8 +5,8 @@ is behind the verbs below: locking, many rows in one statement, the clock, and w
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 WRITE_WAIT_S = 5.0
@@ -14,7 +14,7 @@ WRITE_WAIT_S = 5.0
 Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
 
-STEPS = ("0001_initial", "0002_fleet", "0003_byo")
+STEPS = ("0001_initial", "0002_fleet", "0003_byo", "0004_partners")
 """The migrations, oldest first. Each is a file of common SQL and one of each database's triggers."""
 
 
@@ -96,12 +96,32 @@ class Database(ABC):
     def delete(self, table: str, keys: Sequence[str], rows: Sequence[Row]) -> None:
         """Delete the rows that `keys` name."""
 
-    @abstractmethod
-    def write(self, wait_s: float = WRITE_WAIT_S) -> AbstractContextManager[None]:
+    @contextmanager
+    def write(self, wait_s: float = WRITE_WAIT_S) -> Iterator[None]:
         """One write transaction: commits at the end, rolls back on any error.
 
         Raises StoreBusy when no turn comes within `wait_s`, CommitUnknown when the end cannot be known.
         """
+        self.begin(wait_s)
+        try:
+            yield
+        except BaseException:
+            self.roll_back()
+            raise
+        self.commit()
+
+    @abstractmethod
+    def begin(self, wait_s: float = WRITE_WAIT_S) -> None:
+        """Begin a write transaction. Raises StoreBusy when no turn comes within `wait_s`."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """End it, durably. Whatever this raises, the transaction has ended; CommitUnknown when it may have
+        been written all the same."""
+
+    @abstractmethod
+    def roll_back(self) -> None:
+        """End it as if it had not been."""
 
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[None]:

@@ -36,7 +36,7 @@ class _Renewed:
 
 
 class Keeper:
-    """Runs in the ledger's thread, between batches. Methods raise StoreFailed or StatementRefused."""
+    """Works between batches, in the ledger's thread. Methods raise StoreFailed or StatementRefused."""
 
     def __init__(self, database: Database, spool_folder: Path, lease: Lease, metrics: Metrics) -> None:
         self._database = database
@@ -54,16 +54,28 @@ class Keeper:
         """The store is away: the others cannot renew their leases either."""
         self._reachable_since_s = None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `keep` has something to do."""
+        now_s = time.monotonic()
+        return self._reachable_since_s is None or self._must_renew(now_s) or self._must_reap(now_s)
+
+    def _must_renew(self, now_s: float) -> bool:
+        return now_s - self.renewed_s >= self._lease.us / US_PER_S / 4
+
+    def _must_reap(self, now_s: float) -> bool:
+        return now_s - self._reaped_s >= min(REAP_EVERY_S, self._lease.us / US_PER_S / 4)
+
     def keep(self, live: Collection[Place]) -> None:
         """Do what is due now. `live` are the holds of this process that it has not ended."""
         now_s, lease_s = time.monotonic(), self._lease.us / US_PER_S
         if self._reachable_since_s is None:
             self._reachable_since_s = now_s
             self.renewed_s = now_s - lease_s
-        if now_s - self.renewed_s >= lease_s / 4:
+        if self._must_renew(now_s):
             self.renew(live)
             self.renewed_s = now_s
-        if now_s - self._reaped_s >= min(REAP_EVERY_S, lease_s / 4):
+        if self._must_reap(now_s):
             self._reaped_s = now_s
             self.replay_orphans()
             # After an outage every worker first gets the time to renew what it has.

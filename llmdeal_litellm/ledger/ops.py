@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.policy.pricing import HoldTerms, Quote
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
 
@@ -10,6 +11,10 @@ HOUSE_REVENUE = "revenue"
 HOUSE_TOPUPS = "topups"
 HOUSE_LOSS = "loss"
 HOUSE_UPSTREAM_COST = "upstream_cost"
+PAYABLE = "payable:"
+"""In front of a partner's id: what the house owes him."""
+REFUND = "refund"
+"""The rule of a credit that gives a charge back."""
 
 
 class Reason(Enum):
@@ -96,7 +101,8 @@ class CloseHold:
     """End a hold: `billed` None gives everything back, otherwise it is charged at the hold's rates.
 
     With the rule EMPTY_ANSWER, `billed` is what is charged once the key's refunds of the day are used up.
-    `answer` is kept, encrypted, for a repetition of a request that named an Idempotency-Key.
+    `answer` is kept, encrypted, for a repetition of a request that named an Idempotency-Key. `payee` gets his
+    share of what is charged.
     """
 
     request_id: str
@@ -106,6 +112,7 @@ class CloseHold:
     served_by: str | None = None
     leg: int = 0
     answer: str | None = None
+    payee: Payee | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +126,12 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class MarkDelivered:
-    """Output has reached the caller: what a crash after this is billed by."""
+    """Output has reached the caller: what a crash after this is billed by, and who is paid for it."""
 
     request_id: str
     output_tokens: int
     leg: int = 0
+    payee: Payee | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,26 @@ class Dispute:
 
 
 @dataclass(frozen=True, slots=True)
+class Refund:
+    """Give a charge back, once: to the wallet `charged` nano-USD, from the payee his share, as posted."""
+
+    account_id: str
+    wallet: str
+    request_id: str
+    leg: int
+    charged: int
+    key_id: str
+    alias: str
+    payee: Payee | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """The charge was given back before; nothing changed now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
     """A wallet after an operation."""
 
@@ -166,7 +194,9 @@ class Unknown:
     what: str
 
 
-Op = OpenHold | ExtendHold | CloseHold | MarkDelivered | Credit | Dispute
+OfMoney = Credit | Dispute | Refund
+"""What an operator does."""
+Op = OpenHold | ExtendHold | CloseHold | MarkDelivered | OfMoney
 OfHold = ExtendHold | CloseHold | MarkDelivered
 """What happens to a hold that is open."""
-Result = Held | Extended | Refused | Closed | Balance | Unknown
+Result = Held | Extended | Refused | Closed | Balance | Refunded | Unknown

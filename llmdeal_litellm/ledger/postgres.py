@@ -66,7 +66,7 @@ class PostgresDatabase(Database):
         self._kind = kind
         self._alone = alone
         self._raw: Raw | None = None
-        self._writing = False
+        self._writing: Raw | None = None
         self._later: list[dict[str, tuple[str, str]]] = []
         self._begun_us: int | None = None
 
@@ -158,7 +158,7 @@ class PostgresDatabase(Database):
         if not self._later or table in self._later[-1]:
             self._later.append({})
         self._later[-1][table] = (statement, rows)
-        if not self._writing:
+        if self._writing is None:
             self._flush()
 
     def _flush(self) -> None:
@@ -174,49 +174,39 @@ class PostgresDatabase(Database):
             found.append((f"WITH {parts} SELECT 1", [rows for _, rows in together.values()]))
         return found
 
-    @contextmanager
-    def write(self, wait_s: float = WRITE_WAIT_S) -> Iterator[None]:
-        """See `Database.write`. Rows are waited for as long as the connection waits for an answer."""
-        raw = self._begin()
-        self._writing = True
-        try:
-            yield
-        except BaseException:
-            self._later = []
-            self._roll_back()
-            raise
-        finally:
-            self._writing = False
-            self._begun_us = None
-        try:
-            self._finish(raw)
-        except (Conflict, StoreBusy, StatementRefused):
-            self._roll_back()
-            raise
-        except StoreFailed as failed:
-            self.close()
-            raise CommitUnknown(str(failed)) from failed
-
-    def _begin(self) -> Raw:
-        """The time comes along: nearly every transaction asks for it first."""
+    def begin(self, wait_s: float = WRITE_WAIT_S) -> None:
+        """See `Database.begin`. Rows are waited for as long as the connection waits for an answer, and the
+        time comes along: nearly every transaction asks for it first."""
         raw = self.raw
         with named():
             begun = raw.execute(f"BEGIN; {CLOCK}", prepare=False)
             begun.nextset()
             self._begun_us = int(begun.fetchall()[0][0])
-        return raw
+        self._writing = raw
 
-    def _finish(self, raw: Raw) -> None:
-        """What has not been sent, and COMMIT, which the server leaves out when one of them fails. On the
-        connection that the transaction was begun on, and no other."""
-        changes = self._changes()
-        with named(), raw.pipeline() if changes else nullcontext():
-            for statement, values in changes:
-                raw.execute(placeholders(statement), values)
-            raw.execute("COMMIT")
+    def commit(self) -> None:
+        """See `Database.commit`. What has not been sent, and COMMIT, which the server leaves out when one of
+        them fails. On the connection that the transaction was begun on, and no other."""
+        raw, changes = self._writing, self._changes()
+        assert raw is not None, "nothing was begun"
+        self._writing = self._begun_us = None
+        try:
+            with named(), raw.pipeline() if changes else nullcontext():
+                for statement, values in changes:
+                    raw.execute(placeholders(statement), values)
+                raw.execute("COMMIT")
+        except (Conflict, StoreBusy, StatementRefused):
+            self.roll_back()
+            raise
+        except StoreFailed as failed:
+            self.close()
+            raise CommitUnknown(str(failed)) from failed
 
-    def _roll_back(self) -> None:
-        """A connection that cannot even do that is dropped: the server rolls back then."""
+    def roll_back(self) -> None:
+        """See `Database.roll_back`. A connection that cannot even do that is dropped: the server rolls back
+        then."""
+        self._later = []
+        self._writing = self._begun_us = None
         try:
             if self._raw is not None and not self._raw.closed:
                 self.run("ROLLBACK")
@@ -230,7 +220,7 @@ class PostgresDatabase(Database):
         try:
             yield
         finally:
-            self._roll_back()
+            self.roll_back()
 
     def now_us(self) -> int:
         """See `Database.now_us`: asked for the first time in a transaction, when that was begun."""

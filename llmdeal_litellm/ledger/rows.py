@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from llmdeal_litellm.ledger.ops import Closed
+from llmdeal_litellm.catalog.model import Payee
+from llmdeal_litellm.ledger.ops import HOUSE_REVENUE, PAYABLE, Closed
+from llmdeal_litellm.money import share_of
 
 US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
@@ -90,6 +92,8 @@ class HoldRow:
     delivered_at_us: int | None = None
     delivered_output: int = 0
     idempotency_key: str | None = None
+    payee: str | None = None
+    payee_share: int | None = None
 
     @property
     def place(self) -> "Place":
@@ -139,6 +143,8 @@ class Record:
     rates: str | None = None
     rate_version: str | None = None
     note: str | None = None
+    payee: str | None = None
+    payee_share: int | None = None
 
 
 @dataclass(slots=True)
@@ -167,7 +173,7 @@ class Lease:
 @dataclass(slots=True)
 class Batch:
     """The rows a batch locked, and the rows it makes. `now_us` is the batch's time; `ended` says how holds
-    ended that are not there any more."""
+    ended that are not there any more, `refunded` which charges were given back."""
 
     now_us: int
     lease: Lease
@@ -176,6 +182,7 @@ class Batch:
     holds: dict[Place, HoldRow]
     repeats: dict[str, RepeatRow] = field(default_factory=dict)
     ended: dict[Place, Closed] = field(default_factory=dict)
+    refunded: set[Place] = field(default_factory=set)
     records: list[Record] = field(default_factory=list)
     house: list[HouseEntry] = field(default_factory=list)
     opened: dict[Place, HoldRow] = field(default_factory=dict)
@@ -223,6 +230,15 @@ class Batch:
         """Append the house's side of a record, when there is any."""
         if amount:
             self.house.append(HouseEntry(record.account_id, record.wallet, record.version, house, amount))
+
+    def book_charge(self, record: Record, charged: int, payee: Payee | None) -> None:
+        """Append who earns a charge, or gives it back when it is negative: the payee his share, the house the
+        rest."""
+        shared = 0
+        if payee is not None:
+            shared = share_of(abs(charged), payee.share) * (1 if charged > 0 else -1)
+            self.book(record, PAYABLE + payee.partner, shared)
+        self.book(record, HOUSE_REVENUE, charged - shared)
 
 
 def is_another(span: int, counted: int) -> bool:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import orjson
 
+from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.ops import CloseHold, MarkDelivered
 from llmdeal_litellm.policy.usage import Billed, Claim, Rule
 
@@ -172,7 +173,7 @@ def _line(op: Spooled) -> bytes:
 
 def _said(op: Spooled) -> dict[str, Any]:
     if isinstance(op, MarkDelivered):
-        return {"mark": [op.request_id, op.leg, op.output_tokens]}
+        return {"mark": [op.request_id, op.leg, op.output_tokens], "payee": _said_payee(op.payee)}
     billed, claim = op.billed, op.claim
     return {
         "close": [op.request_id, op.leg],
@@ -183,7 +184,12 @@ def _said(op: Spooled) -> dict[str, Any]:
         "claim": [claim.input, claim.output, claim.reasoning, claim.cached],
         "served_by": op.served_by,
         "answer": op.answer,
+        "payee": _said_payee(op.payee),
     }
+
+
+def _said_payee(payee: Payee | None) -> list[str | int] | None:
+    return None if payee is None else [payee.partner, payee.share]
 
 
 def _op(said: dict[str, Any]) -> Spooled:
@@ -192,7 +198,7 @@ def _op(said: dict[str, Any]) -> Spooled:
         request_id, leg, output = said["mark"]
         _only((str,), request_id)
         _only((int,), leg, output)
-        return MarkDelivered(request_id, output, leg)
+        return MarkDelivered(request_id, output, leg, _payee(said))
     request_id, leg = said["close"]
     billed: Sequence[Any] | None = said["billed"]
     claim: Sequence[Any] = said["claim"]
@@ -208,7 +214,19 @@ def _op(said: dict[str, Any]) -> Spooled:
         said["served_by"],
         leg,
         said["answer"],
+        _payee(said),
     )
+
+
+def _payee(said: dict[str, Any]) -> Payee | None:
+    """Who is paid. A line that an earlier version wrote names nobody."""
+    found = said.get("payee")
+    if found is None:
+        return None
+    partner, share = found
+    _only((str,), partner)
+    _only((int,), share)
+    return Payee(partner, share)
 
 
 def _only(kinds: tuple[type, ...], *values: object) -> None:

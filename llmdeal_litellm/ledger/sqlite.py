@@ -9,7 +9,9 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
@@ -27,7 +29,9 @@ from llmdeal_litellm.ledger.database import (
 )
 
 POLL_S = 0.001
-PARAMETERS_MAX = 900
+STATEMENTS_KEPT = 256
+PARAMETERS_MAX = 2048
+"""Of one statement, unless SQLite itself takes fewer."""
 WRITER = ("synchronous = FULL", "wal_autocheckpoint = 4000", "cache_size = -32768")
 """Pages that are written again and again go from the log, of 16 MB then, to the file less often than by the
 default of 4 MB; and 32 MiB of them are kept in memory."""
@@ -55,6 +59,7 @@ class SqliteDatabase(Database):
         self._path = path
         self._read_only = read_only
         self._raw: sqlite3.Connection | None = None
+        self._parameters_max = PARAMETERS_MAX
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -66,7 +71,17 @@ class SqliteDatabase(Database):
     def _opened(self) -> sqlite3.Connection:
         uri = f"{self._path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
         with _named():
-            raw = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0, check_same_thread=False)
+            raw = sqlite3.connect(
+                uri,
+                uri=True,
+                isolation_level=None,
+                timeout=0,
+                check_same_thread=False,
+                cached_statements=STATEMENTS_KEPT,
+            )
+        allowed = raw.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        # `rows_in` fills its statements up to a power of two.
+        self._parameters_max = min(PARAMETERS_MAX, _power_of_two_within(allowed))
         try:
             with _named():
                 raw.execute("PRAGMA foreign_keys = ON")
@@ -93,18 +108,23 @@ class SqliteDatabase(Database):
     def rows_in(self, select: str, values: Sequence[str], *, order: str = "", lock: str = "") -> list[Row]:
         """See `Database.rows_in`. The writer is alone, so that nothing has to be locked or ordered."""
         found: list[Row] = []
-        for start in range(0, len(values), PARAMETERS_MAX):
-            some = values[start : start + PARAMETERS_MAX]
-            found += self.rows(f"{select} IN ({', '.join('?' * len(some))})", some)
+        for some in _portions(values, self._parameters_max):
+            # Filled up with what is asked for anyway: a statement is compiled once for each of its lengths.
+            length = _power_of_two_from(len(some))
+            filled = [*some, *[some[-1]] * (length - len(some))]
+            found += self.rows(f"{select} IN ({_marks(length)})", filled)
         return found
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[object]) -> None:
-        """See `Database.insert`."""
-        if rows:
-            marks = ", ".join("?" * len(columns))
-            statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+        """See `Database.insert`. Many rows at once take half as long as one by one."""
+        raw, read = self.raw, attrgetter(*columns)
+        most, begin = self._parameters_max // len(columns), 0
+        while begin < len(rows):
+            count = _power_of_two_within(min(most, len(rows) - begin))
+            values = list(chain.from_iterable(map(read, rows[begin : begin + count])))
             with _named():
-                self.raw.executemany(statement, map(attrgetter(*columns), rows))
+                raw.execute(_insert(table, tuple(columns), count), values)
+            begin += count
 
     def update(self, table: str, keys: Sequence[str], columns: Sequence[str], rows: Sequence[object]) -> None:
         """See `Database.update`."""
@@ -120,17 +140,22 @@ class SqliteDatabase(Database):
             with _named():
                 self.raw.executemany(f"DELETE FROM {table} WHERE {_all_of(keys)}", rows)
 
-    @contextmanager
-    def write(self, wait_s: float = WRITE_WAIT_S) -> Iterator[None]:
-        """See `Database.write`."""
+    def begin(self, wait_s: float = WRITE_WAIT_S) -> None:
+        """See `Database.begin`."""
         _retrying(self.raw, "BEGIN IMMEDIATE", wait_s)
+
+    def commit(self) -> None:
+        """See `Database.commit`."""
         try:
-            yield
             self.run("COMMIT")
         except BaseException:
-            if self.raw.in_transaction:
-                self.run("ROLLBACK")
+            self.roll_back()
             raise
+
+    def roll_back(self) -> None:
+        """See `Database.roll_back`."""
+        if self.raw.in_transaction:
+            self.run("ROLLBACK")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -199,6 +224,30 @@ def _retrying(raw: sqlite3.Connection, statement: str, wait_s: float) -> None:
                 raise StoreBusy("the database is locked by another process; try again") from None
         # Each millisecond, not with SQLite's growing pauses: the writer leaves gaps of that length.
         time.sleep(POLL_S)
+
+
+def _portions(values: Sequence[str], most: int) -> Iterator[Sequence[str]]:
+    for begin in range(0, len(values), most):
+        yield values[begin : begin + most]
+
+
+def _power_of_two_from(least: int) -> int:
+    return 1 << (least - 1).bit_length()
+
+
+def _power_of_two_within(most: int) -> int:
+    return 1 << (most.bit_length() - 1)
+
+
+@cache
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
+    row = f"({_marks(len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
 
 
 def _all_of(keys: Sequence[str]) -> str:

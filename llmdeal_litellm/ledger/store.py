@@ -6,6 +6,7 @@ the next start; `mark_delivered` returns at once and is written soon. `LedgerDow
 do not serve.
 """
 
+import asyncio
 from typing import Protocol
 
 from llmdeal_litellm.ledger.ops import (
@@ -19,6 +20,9 @@ from llmdeal_litellm.ledger.ops import (
     Refused,
 )
 
+HOLD_WAIT_S = 1.5
+"""How long a caller waits for a hold, so that he has his 503 within two seconds."""
+
 
 class LedgerDown(Exception):
     """The store cannot be written. Nothing was held."""
@@ -27,14 +31,15 @@ class LedgerDown(Exception):
 class Ledger(Protocol):
     """Two-phase money movements of one process."""
 
-    async def open_hold(self, op: OpenHold) -> Held | Refused:
-        """Hold funds. Raises LedgerDown."""
+    async def open_hold(self, op: OpenHold, within_s: float = HOLD_WAIT_S) -> Held | Refused:
+        """Hold funds. Raises LedgerDown, also when it takes longer than `within_s` seconds."""
 
     async def extend_hold(self, op: ExtendHold) -> Extended:
         """Hold more for an answer that goes on, as far as funds go. Raises LedgerDown."""
 
-    async def close_hold(self, op: CloseHold) -> Closed:
-        """Post or void; returns when it is durable, however long the store is away."""
+    def close_hold(self, op: CloseHold) -> asyncio.Future[Closed]:
+        """Post or void. It is done when it is durable, however long the store is away, and also when nobody
+        waits for it any more. LedgerDown, raised or as the outcome: it was refused."""
 
     def mark_delivered(self, op: MarkDelivered) -> None:
         """Note that output reached the caller. Never waits."""

@@ -29,6 +29,10 @@ class SqliteStore:
         """The ledger's connection. Raises StoreFailed."""
         return SqliteDatabase(self.path)
 
+    def open_registry(self) -> Database:
+        """A gateway's connection for the registry of partners. Raises StoreFailed."""
+        return SqliteDatabase(self.path)
+
     def reader(self) -> Reader:
         """For short reads."""
         return SqliteReader(self.path)
@@ -55,6 +59,10 @@ class PostgresStore:
     def open_ledger(self, *, alone: bool) -> Database:
         """The ledger's connection. `alone`: no other gateway may use the database at the same time."""
         return PostgresDatabase(self.url, alone=alone)
+
+    def open_registry(self) -> Database:
+        """A gateway's connection for the registry of partners. Dials at the first use; waits are bounded."""
+        return PostgresDatabase(self.url)
 
     def reader(self) -> Reader:
         """For short reads."""

@@ -1,6 +1,17 @@
-"""Money in, and money taken back, by the operator. Pure, like `transfers`."""
+"""Money in, taken back, and given back, by the operator. Pure, like `transfers`."""
 
-from llmdeal_litellm.ledger.ops import HOUSE_LOSS, HOUSE_TOPUPS, Balance, Credit, Dispute, Result, Unknown
+from llmdeal_litellm.ledger.ops import (
+    HOUSE_LOSS,
+    HOUSE_TOPUPS,
+    REFUND,
+    Balance,
+    Credit,
+    Dispute,
+    Refund,
+    Refunded,
+    Result,
+    Unknown,
+)
 from llmdeal_litellm.ledger.rows import Batch, RuleBroken
 
 
@@ -34,4 +45,32 @@ def dispute(batch: Batch, op: Dispute) -> Result:
     for row in batch.wallets.values():
         if row.account_id == op.account_id:
             row.frozen = True
+    return Balance(wallet.balance, wallet.held)
+
+
+def refund(batch: Batch, op: Refund) -> Result:
+    """Give a charge back: whoever earned of it loses as much. What the key spent stays spent."""
+    _require_amount(op.charged)
+    wallet = batch.wallets.get((op.account_id, op.wallet))
+    if wallet is None:
+        return Unknown("account")
+    place = (op.request_id, op.leg)
+    if place in batch.refunded:
+        return Refunded()
+    record = batch.record(
+        wallet,
+        "credit",
+        op.charged,
+        0,
+        request_id=op.request_id,
+        leg=op.leg,
+        key_id=op.key_id,
+        alias=op.alias,
+        rule=REFUND,
+        note=op.note or None,
+        payee=None if op.payee is None else op.payee.partner,
+        payee_share=None if op.payee is None else op.payee.share,
+    )
+    batch.book_charge(record, -op.charged, op.payee)
+    batch.refunded.add(place)
     return Balance(wallet.balance, wallet.held)

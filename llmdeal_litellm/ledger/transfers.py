@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import orjson
 
+from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.ops import (
     HOUSE_LOSS,
-    HOUSE_REVENUE,
     HOUSE_UPSTREAM_COST,
     Balance,
     Closed,
@@ -24,6 +24,7 @@ from llmdeal_litellm.ledger.ops import (
     MarkDelivered,
     OpenHold,
     Reason,
+    Refund,
     Refused,
     Result,
     Unknown,
@@ -39,7 +40,7 @@ from llmdeal_litellm.ledger.rows import (
     WalletRow,
     is_another,
 )
-from llmdeal_litellm.ledger.topups import credit, dispute
+from llmdeal_litellm.ledger.topups import credit, dispute, refund
 from llmdeal_litellm.limits import EMPTY_ANSWER_REFUNDS_PER_DAY, KEPT_ANSWER_S, OPEN_HOLDS_PER_KEY_MAX
 from llmdeal_litellm.money import PICO_PER_NANO, LongContext, Rates, charge
 from llmdeal_litellm.policy.pricing import HoldTerms, longest_answer, size_hold
@@ -227,6 +228,7 @@ def close_hold(batch: Batch, op: CloseHold) -> Result:
     charged = 0 if billed is None else charge(rates, billed.input, billed.output, billed.cached)
     if charged > hold.amount:
         raise RuleBroken(f"{hold.request_id} would be charged {charged} against a hold of {hold.amount}")
+    payee = None if billed is None else op.payee
     record = batch.record(
         wallet,
         "void" if billed is None else "post",
@@ -244,8 +246,10 @@ def close_hold(batch: Batch, op: CloseHold) -> Result:
         claimed_output=op.claim.output,
         marks=",".join(billed.marks) if billed and billed.marks else None,
         served_by=op.served_by,
+        payee=None if payee is None else payee.partner,
+        payee_share=None if payee is None else payee.share,
     )
-    batch.book(record, HOUSE_REVENUE, charged)
+    batch.book_charge(record, charged, payee)
     loss = _loss(hold, rule, billed, op.claim)
     batch.book(record, HOUSE_LOSS, -loss)
     batch.book(record, HOUSE_UPSTREAM_COST, loss)
@@ -307,12 +311,14 @@ def _paid_from(text: str) -> tuple[int, int]:
 
 
 def mark_delivered(batch: Batch, op: MarkDelivered) -> Result:
-    """Note that output reached the caller; the mark only grows."""
+    """Note that output reached the caller, and from whom; the mark only grows."""
     hold = batch.holds.get((op.request_id, op.leg))
     if hold is None:
         return Closed(0, Rule.COMPLETED, already=True)
     hold.delivered_at_us = hold.delivered_at_us or batch.now_us
     hold.delivered_output = max(hold.delivered_output, min(op.output_tokens, hold.output_limit))
+    if op.payee is not None:
+        hold.payee, hold.payee_share = op.payee.partner, op.payee.share
     batch.changed[hold.place] = hold
     return Balance(0, hold.amount)
 
@@ -324,16 +330,18 @@ DECISIONS: dict[type, Callable[..., Result]] = {
     MarkDelivered: mark_delivered,
     Credit: credit,
     Dispute: dispute,
+    Refund: refund,
 }
 
 
 def crash_close(hold: HoldRow) -> CloseHold:
     """How a hold ends that a dead process left open: without a delivery mark it is given back, with one the
-    input and what was marked are billed."""
+    input and what was marked are billed, and whoever gave the answer is paid."""
     if hold.delivered_at_us is None:
         return CloseHold(hold.request_id, Rule.CRASH_UNDELIVERED, None, leg=hold.leg)
     billed = Billed(min(hold.own_input, hold.input_part), min(hold.delivered_output, hold.output_limit))
-    return CloseHold(hold.request_id, Rule.CRASH_DELIVERED, billed, leg=hold.leg)
+    payee = None if hold.payee is None else Payee(hold.payee, hold.payee_share or 0)
+    return CloseHold(hold.request_id, Rule.CRASH_DELIVERED, billed, leg=hold.leg, payee=payee)
 
 
 def rates_text(rates: Rates) -> str:

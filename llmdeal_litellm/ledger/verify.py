@@ -52,6 +52,7 @@ LOOKED_AT = {
     "chain": "SELECT count(*) FROM records WHERE account_id = :account",
     "holds_end_once": "SELECT count(*) FROM records WHERE account_id = :account AND kind = 'hold'",
     "charges": "SELECT count(*) FROM records WHERE account_id = :account AND kind = 'post'",
+    "shares": "SELECT count(*) FROM records WHERE account_id = :account AND payee IS NOT NULL",
     "keys": "SELECT count(*) FROM keys WHERE account_id = :account",
     "leases": "SELECT count(*) FROM open_holds WHERE account_id = :account",
 }
@@ -136,6 +137,35 @@ RULES = (
         AND balance_change <> 0 AND kind IN ('hold', 'extend', 'void') ORDER BY wallet, version
         """,
         "{} version {}: a {} changes the balance by {}",
+    ),
+    _Rule(
+        "shares",
+        """
+        SELECT r.wallet, r.version, -r.balance_change, COALESCE(r.payee, 'nobody'), COALESCE(max(h.share), 0)
+        FROM records r LEFT JOIN (
+          SELECT wallet, version, house, sum(amount) AS share FROM house_entries
+          WHERE account_id = :account AND house LIKE 'payable:%' GROUP BY wallet, version, house
+        ) AS h ON h.wallet = r.wallet AND h.version = r.version
+        WHERE r.account_id = :account AND (r.payee IS NOT NULL OR h.house IS NOT NULL)
+        GROUP BY r.wallet, r.version, r.balance_change, r.payee, r.payee_share
+        HAVING COALESCE(max(h.share), 0) <> CASE WHEN r.balance_change > 0
+            THEN -(r.balance_change * COALESCE(r.payee_share, 0) / 10000)
+            ELSE -r.balance_change * COALESCE(r.payee_share, 0) / 10000 END
+          OR count(h.house) > 1 OR max(h.house) <> 'payable:' || r.payee
+        """,
+        "{} version {}: {} was charged, and the share of {} is booked as {}",
+    ),
+    _Rule(
+        "shares",
+        """
+        SELECT r.wallet, r.version, r.balance_change, r.request_id, r.leg FROM records r
+        LEFT JOIN records p ON p.account_id = r.account_id AND p.wallet = r.wallet AND p.kind = 'post'
+          AND p.request_id = r.request_id AND p.leg = r.leg AND p.balance_change = -r.balance_change
+          AND COALESCE(p.payee, '') = COALESCE(r.payee, '')
+          AND COALESCE(p.payee_share, 0) = COALESCE(r.payee_share, 0)
+        WHERE r.account_id = :account AND r.rule = 'refund' AND p.version IS NULL
+        """,
+        "{} version {}: {} was given back for request {} leg {}, which is not what it was charged",
     ),
     _Rule(
         "keys",

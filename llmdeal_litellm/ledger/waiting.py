@@ -2,9 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
-from llmdeal_litellm.ledger.ops import Op, Result
+from llmdeal_litellm.ledger.ops import CloseHold, Op, Result, Unknown
 from llmdeal_litellm.ledger.store import LedgerDown
+
+MOMENT_S = 0.05
 
 
 @dataclass(slots=True)
@@ -12,28 +15,27 @@ class Waiting:
     """An operation and who waits for its result; `future` None where nobody does."""
 
     op: Op
-    future: asyncio.Future[Result] | None
+    future: asyncio.Future[Any] | None
     since_s: float
 
-
-def resolve(outcomes: list[tuple[Waiting, Result | LedgerDown]]) -> None:
-    """Tell those that still wait."""
-    for waiting, outcome in outcomes:
-        future = waiting.future
-        if future is None or future.done():
-            continue
+    def tell(self, outcome: Result | LedgerDown) -> None:
+        """Tell who still waits."""
+        if self.future is None or self.future.done():
+            return
         if isinstance(outcome, LedgerDown):
-            future.set_exception(outcome)
+            self.future.set_exception(outcome)
+        elif isinstance(outcome, Unknown) and isinstance(self.op, CloseHold):
+            self.future.set_exception(LedgerDown(f"unknown {outcome.what}"))
         else:
-            future.set_result(outcome)
+            self.future.set_result(outcome)
 
 
-def give_up(future: asyncio.Future[Result]) -> None:
+def give_up(future: asyncio.Future[Any]) -> None:
     """It takes too long. Not told at once: the event loop itself may have stood still, with the result in its
     queue behind the timer."""
-    future.get_loop().call_soon(_fail, future)
+    future.get_loop().call_later(MOMENT_S, _fail, future)
 
 
-def _fail(future: asyncio.Future[Result]) -> None:
+def _fail(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_exception(LedgerDown())

@@ -1,4 +1,4 @@
-"""The ledger's write thread, with group commit.
+"""The ledger's writer, with group commit.
 
 All operations that wait form one transaction, so that one fsync serves them all. Holds fail at once when
 the store fails; settlements are kept, in memory and in the spool, and tried again until they are written.
@@ -6,14 +6,14 @@ the store fails; settlements are kept, in memory and in the spool, and tried aga
 
 import asyncio
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llmdeal_litellm.ledger.batch import DEFECTS, run_batch
+from llmdeal_litellm.ledger.committer import Committer
 from llmdeal_litellm.ledger.database import Conflict, Database, StoreBusy, StoreFailed
 from llmdeal_litellm.ledger.keeping import Keeper
 from llmdeal_litellm.ledger.ops import (
@@ -27,12 +27,11 @@ from llmdeal_litellm.ledger.ops import (
     OpenHold,
     Refused,
     Result,
-    Unknown,
 )
 from llmdeal_litellm.ledger.rows import US_PER_S, Lease, Place
 from llmdeal_litellm.ledger.spool import Spool
-from llmdeal_litellm.ledger.store import Ledger, LedgerDown
-from llmdeal_litellm.ledger.waiting import Waiting, give_up, resolve
+from llmdeal_litellm.ledger.store import HOLD_WAIT_S, Ledger, LedgerDown
+from llmdeal_litellm.ledger.waiting import Waiting, give_up
 from llmdeal_litellm.limits import REVOCATION_POLL_S
 from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.usage import Rule
@@ -41,13 +40,16 @@ log = logging.getLogger("llmdeal.ledger")
 
 Expected = TypeVar("Expected")
 
-BATCH_OPS_MAX = 512
-HOLD_WAIT_S = 1.5
-"""How long a caller waits for a hold, so that he has his 503 within two seconds."""
+BATCH_OPS_MAX = 256
+"""Of one transaction: so many are decided in a few milliseconds, in which nothing else happens."""
 SPOOL_AFTER_S = 0.5
 """A settlement that waits for the store longer than this is put on disk."""
 RETRY_S = 0.25
 TRIES = 5
+GATHER_FROM = 5
+GATHER_S = 0.001
+"""With so many holds open, a transaction waits that long for more operations. PostgreSQL has the same for its
+own commits: commit_siblings and commit_delay."""
 YIELD_EVERY_S = 0.05
 YIELD_S = 0.001
 PROBE = (
@@ -75,13 +77,14 @@ class GroupLedger:
         self._on_foreign_write = on_foreign_write
         self._spool = Spool(spool_folder, lease.owner.replace("/", "_"))
         self._keeper = Keeper(database, spool_folder, lease, metrics)
-        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._committer = Committer(database)
+        self._waiting: list[Waiting] = []
+        self._asked = asyncio.Event()
         self._unsettled: list[Waiting] = []
         self._settling: dict[Place, Waiting] = {}
         self._live: dict[Place, float] = {}
         """When each was opened at the earliest, by the monotonic clock."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._writing: asyncio.Task[None] | None = None
         self._spooling: asyncio.Task[None] | None = None
         self._stopping = False
         self._data_version = 0
@@ -90,7 +93,7 @@ class GroupLedger:
     @property
     def healthy(self) -> bool:
         """See `Ledger.healthy`. A writer that is gone writes nothing."""
-        return self._writable and self._thread.is_alive()
+        return self._writable and self._writing is not None and not self._writing.done()
 
     def still_holds(self, request_id: str, leg: int = 0) -> bool:
         """See `Ledger.still_holds`: others end a hold a quarter of a lease after the end of its lease,
@@ -107,22 +110,22 @@ class GroupLedger:
 
         The schema must be up to date. Returns how many holds were ended. Raises StoreFailed.
         """
-        self._loop = loop
         replayed = self._keeper.replay_orphans()
         # In a file of our own nobody else has holds. On a server a lease that ran out may be that of a worker
         # which lives and could not reach the store: it gets the time to, as after any outage.
         ended = 0 if self._database.is_shared else self._keeper.reap(all_of_them=True)
         self._data_version = self._database.foreign_version()
-        self._thread.start()
+        self._writing = loop.create_task(self._write())
+        self._writing.add_done_callback(_lament)
         self._spooling = loop.create_task(self._spool_what_waits())
         return replayed + ended
 
-    async def open_hold(self, op: OpenHold) -> Held | Refused:
+    async def open_hold(self, op: OpenHold, within_s: float = HOLD_WAIT_S) -> Held | Refused:
         """See `Ledger.open_hold`."""
         if not self.healthy:
             raise LedgerDown
         try:
-            result = await self._in_time(op)
+            result = await self._in_time(op, min(within_s, HOLD_WAIT_S))
         except (asyncio.CancelledError, LedgerDown):
             # The hold may still be written: give it back, whatever became of it.
             self._put(_abandon(op))
@@ -138,32 +141,21 @@ class GroupLedger:
             raise LedgerDown
         return _expected(await self._in_time(op), Extended)
 
-    async def _in_time(self, op: Op) -> Result:
+    async def _in_time(self, op: Op, within_s: float = HOLD_WAIT_S) -> Result:
         """The result of an operation that somebody waits for. Raises LedgerDown."""
         future = self._submit(op)
         # Not wait_for: it may swallow a cancellation that comes together with the result. And a bare timer,
         # because each of asyncio's own ways costs as much as all else that a caller does here.
-        timer = future.get_loop().call_later(HOLD_WAIT_S, give_up, future)
+        timer = future.get_loop().call_later(within_s, give_up, future)
         try:
-            return await future
+            result: Result = await future
         finally:
             timer.cancel()
+        return result
 
-    async def close_hold(self, op: CloseHold) -> Closed:
+    def close_hold(self, op: CloseHold) -> asyncio.Future[Closed]:
         """See `Ledger.close_hold`."""
-        place: Place = (op.request_id, op.leg)
-        future = self._submit(op, place)
-        try:
-            closed = _expected(await future, Closed)
-        finally:
-            self._settling.pop(place, None)
-        # An empty answer is charged as a completed one when the key's refunds of the day are used up.
-        ours = (op.rule, Rule.COMPLETED) if op.rule is Rule.EMPTY_ANSWER else (op.rule,)
-        if closed.already and closed.rule not in ours:
-            # A reaper came first, after this worker was out of touch for longer than its lease.
-            self._metrics.settlements_late.inc()
-            log.error("hold %s had ended as %s, not %s", op.request_id, closed.rule.value, op.rule.value)
-        return closed
+        return self._submit(op)
 
     def mark_delivered(self, op: MarkDelivered) -> None:
         """See `Ledger.mark_delivered`."""
@@ -173,32 +165,32 @@ class GroupLedger:
         """Write what waits and close the store. Returns how many settlements could not be written; those are
         in the spool."""
         self._stopping = True
-        self._queue.put(None)
-        if self._thread.ident is not None:
-            await asyncio.to_thread(self._thread.join, patience_s)
-        else:
-            self._database.close()
+        self._asked.set()
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=patience_s)
+            self._writing.cancel()
         if self._spooling is not None:
             self._spooling.cancel()
-        settling = (w for w in self._settling.values() if w.future and not w.future.done())
-        waiting = [*self._unsettled, *settling]
-        left: dict[Place, CloseHold] = {
-            (w.op.request_id, w.op.leg): w.op for w in waiting if isinstance(w.op, CloseHold)
-        }
-        await asyncio.to_thread(self._spool.keep, left.values())
+        await self._committer.end(patience_s)
+        left = {place: w.op for place, w in self._settling.items()}
+        left |= {(w.op.request_id, w.op.leg): w.op for w in self._unsettled if isinstance(w.op, CloseHold)}
+        await asyncio.to_thread(self._keep_on_disk, list(left.values()))
         self._spool.close()
         return len(left)
 
     def _put(self, op: Op) -> None:
-        self._queue.put(Waiting(op, None, time.monotonic()))
+        self._waiting.append(Waiting(op, None, time.monotonic()))
+        self._asked.set()
 
-    def _submit(self, op: Op, settling: Place | None = None) -> asyncio.Future[Result]:
-        if self._loop is None:
+    def _submit(self, op: Op) -> asyncio.Future[Any]:
+        """The result to come, or LedgerDown. Raises LedgerDown."""
+        if self._writing is None:
             raise LedgerDown("the ledger was not started")
-        waiting = Waiting(op, self._loop.create_future(), time.monotonic())
-        if settling is not None:
-            self._settling[settling] = waiting
-        self._queue.put(waiting)
+        waiting = Waiting(op, self._writing.get_loop().create_future(), time.monotonic())
+        if isinstance(op, CloseHold):
+            self._settling[(op.request_id, op.leg)] = waiting
+        self._waiting.append(waiting)
+        self._asked.set()
         assert waiting.future is not None
         return waiting.future
 
@@ -220,76 +212,75 @@ class GroupLedger:
         kept = self._spool.keep(op for op in ops if isinstance(op, CloseHold | MarkDelivered))
         self._metrics.settlements_spooled.inc(kept)
 
-    def _run(self) -> None:
-        yielded = time.monotonic()
-        give_up = float("inf")
+    async def _write(self) -> None:
+        yielded_s, given_up_s = time.monotonic(), float("inf")
         while True:
-            batch, ended = self._next_batch()
+            batch = await self._next_batch()
             self._notice_foreign_writes()
             if batch or not self._writable:
-                self._commit(batch)
-            self._keep()
-            if not self._database.is_shared and time.monotonic() - yielded >= YIELD_EVERY_S:
+                await self._commit(batch)
+            await self._keep()
+            now_s = time.monotonic()
+            if not self._database.is_shared and now_s - yielded_s >= YIELD_EVERY_S:
                 # The gap in which the command line gets its turn; without it a busy writer starves it.
-                time.sleep(YIELD_S)
-                yielded = time.monotonic()
-            if ended or (self._stopping and self._queue.empty()):
-                give_up = min(give_up, time.monotonic() + 20 * RETRY_S)
-                if (not self._unsettled and self._queue.empty()) or time.monotonic() > give_up:
-                    break
-        self._database.close()
+                await asyncio.sleep(YIELD_S)
+                yielded_s = now_s
+            if self._stopping:
+                given_up_s = min(given_up_s, now_s + 20 * RETRY_S)
+                if not (self._unsettled or self._waiting) or now_s > given_up_s:
+                    return
 
-    def _next_batch(self) -> tuple[list[Waiting], bool]:
-        """Unsettled operations first, then whatever waits; blocks a moment when nothing does, and between two
+    async def _next_batch(self) -> list[Waiting]:
+        """Unsettled operations first, then whatever waits; sleeps a moment when nothing does, and between two
         tries of a store that is away."""
-        batch, self._unsettled = self._unsettled, []
-        ended = False
-        due_s = time.monotonic() + (REVOCATION_POLL_S if self._writable else RETRY_S)
-        try:
-            while not self._writable or len(batch) < BATCH_OPS_MAX:
-                waits = not self._writable or not (batch or ended)
-                item = self._queue.get(waits, max(0.0, due_s - time.monotonic()))
-                if item is None:
-                    ended = True
-                else:
-                    batch.append(item)
-        except queue.Empty:
-            pass
-        return batch, ended
+        if not self._writable:
+            await asyncio.sleep(RETRY_S)
+        elif not (self._waiting or self._stopping):
+            timer = asyncio.get_running_loop().call_later(REVOCATION_POLL_S, self._asked.set)
+            await self._asked.wait()
+            timer.cancel()
+        if self._writable and not self._stopping:
+            await self._gather()
+        self._asked.clear()
+        batch = [*self._unsettled, *self._waiting]
+        self._unsettled, self._waiting = [], []
+        return batch
 
-    def _commit(self, batch: list[Waiting]) -> None:
+    async def _gather(self) -> None:
+        """Let others join: among many requests under way some will ask for something any moment, and each
+        transaction costs as much as several operations. Whoever is alone does not wait."""
+        if len(self._live) >= GATHER_FROM and 2 * len(self._waiting) < len(self._live):
+            await asyncio.sleep(GATHER_S)
+
+    async def _commit(self, batch: list[Waiting]) -> None:
         """Write a batch, in parts of which each is a transaction: after an outage it may be long. A failed
         store is tried with a row of its own, so that health comes back unasked."""
         for begin in range(0, max(1, len(batch)), BATCH_OPS_MAX):
             part = batch[begin : begin + BATCH_OPS_MAX]
             begun_s = time.monotonic()
             try:
-                results = self._written([w.op for w in part])
+                results = await self._written([w.op for w in part])
             except StoreFailed as failed:
-                self._store_failed(batch[begin:], failed)
+                await self._store_failed(batch[begin:], failed)
                 return
             except DEFECTS as defect:
-                self._defect(part, defect)
+                await self._defect(part, defect)
                 continue
             if not self._writable:
                 log.warning("the store works again")
             self._writable = True
             for waiting, result in zip(part, results, strict=True):
                 self._note(waiting.op, result, begun_s)
+                waiting.tell(result)
             self._spool.settled(w.op for w in part)
-            self._deliver([(w, r) for w, r in zip(part, results, strict=True) if w.future is not None])
 
-    def _written(self, ops: list[Op]) -> list[Result]:
+    async def _written(self, ops: list[Op]) -> list[Result]:
         """One transaction; tried again when the database gave it up for another's sake, and once, or for a
         moment, when the connection was lost: every operation can be done twice. Raises StoreFailed."""
         begun_s = time.monotonic()
         for attempt in range(TRIES):
             try:
-                with self._database.write():
-                    if not self._writable:
-                        self._database.run(PROBE, (str(time.time_ns()),))
-                    now_us = self._database.now_us()
-                    return run_batch(self._database, ops, now_us=now_us, lease=self._lease, again=attempt > 0)
+                return await self._committer.transact(partial(self._together, ops, again=attempt > 0))
             except StoreFailed as failed:
                 lost = self._writable and (attempt == 0 or time.monotonic() - begun_s < RETRY_S)
                 again = lost or isinstance(failed, Conflict)
@@ -297,29 +288,49 @@ class GroupLedger:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
+    def _together(self, ops: list[Op], *, again: bool) -> list[Result]:
+        if not self._writable:
+            self._database.run(PROBE, (str(time.time_ns()),))
+        now_us = self._database.now_us()
+        return run_batch(self._database, ops, now_us=now_us, lease=self._lease, again=again)
+
     def _note(self, op: Op, result: Result, begun_s: float) -> None:
-        """Which holds are ours, to renew their leases."""
+        """Which holds are ours, to renew their leases, and which ended otherwise than we wanted."""
         if isinstance(op, OpenHold) and isinstance(result, Held):
             self._live[(op.request_id, op.leg)] = begun_s
         elif isinstance(op, CloseHold):
-            self._live.pop((op.request_id, op.leg), None)
-            self._keeper.lost.discard((op.request_id, op.leg))
+            place: Place = (op.request_id, op.leg)
+            self._live.pop(place, None)
+            self._settling.pop(place, None)
+            self._keeper.lost.discard(place)
+            self._note_late(op, result)
 
-    def _defect(self, batch: list[Waiting], defect: Exception) -> None:
+    def _note_late(self, op: CloseHold, result: Result) -> None:
+        # An empty answer is charged as a completed one when the key's refunds of the day are used up.
+        ours = (op.rule, Rule.COMPLETED) if op.rule is Rule.EMPTY_ANSWER else (op.rule,)
+        if isinstance(result, Closed) and result.already and result.rule not in ours:
+            # A reaper came first, after this worker was out of touch for longer than its lease.
+            self._metrics.settlements_late.inc()
+            log.error("hold %s had ended as %s, not %s", op.request_id, result.rule.value, op.rule.value)
+
+    async def _defect(self, batch: list[Waiting], defect: Exception) -> None:
         """Nothing of the batch was written, for a defect in one operation: it is set apart, so that it cannot
         hold up the others."""
         if len(batch) > 1:
             for waiting in batch:
-                self._commit([waiting])
+                await self._commit([waiting])
             return
         if batch:
+            op = batch[0].op
             said = "a ledger operation was refused by its own rules: %s: %s"
-            log.critical(said, type(batch[0].op).__name__, defect, exc_info=defect)
+            log.critical(said, type(op).__name__, defect, exc_info=defect)
             # Nor would the next start fare better with it.
-            self._spool.settled([batch[0].op])
+            self._spool.settled([op])
+            if isinstance(op, CloseHold):
+                self._settling.pop((op.request_id, op.leg), None)
         self._fail(batch)
 
-    def _store_failed(self, batch: list[Waiting], failed: StoreFailed) -> None:
+    async def _store_failed(self, batch: list[Waiting], failed: StoreFailed) -> None:
         """Nothing of the batch counts as written. Holds fail now, what happened to holds stays for the next
         try and goes to disk."""
         if self._writable:
@@ -332,29 +343,26 @@ class GroupLedger:
         }
         kept = [*marks.values(), *(w for w in batch if isinstance(w.op, CloseHold))]
         self._unsettled += kept
-        self._keep_on_disk([w.op for w in kept])
         self._fail([w for w in batch if isinstance(w.op, OpenHold | ExtendHold)])
+        await asyncio.to_thread(self._keep_on_disk, [w.op for w in kept])
 
-    def _keep(self) -> None:
+    async def _keep(self) -> None:
         """What is done beside the requests. It is the store's failure only when the store fails once more."""
-        if not self._writable:
+        if not self._writable or not self._keeper.is_due:
             return
         try:
-            self._keeper.keep(self._live)
+            await self._committer.aside(partial(self._keeper.keep, list(self._live)))
         except StoreFailed:
             try:
-                self._written([])
+                await self._written([])
             except StoreFailed as failed:
-                self._store_failed([], failed)
+                await self._store_failed([], failed)
         except DEFECTS as defect:
             log.critical("holds of dead processes cannot be resolved: %s", defect, exc_info=defect)
 
     def _fail(self, batch: list[Waiting]) -> None:
-        self._deliver([(w, LedgerDown()) for w in batch if w.future is not None])
-
-    def _deliver(self, outcomes: list[tuple[Waiting, Result | LedgerDown]]) -> None:
-        if outcomes and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(resolve, outcomes)
+        for waiting in batch:
+            waiting.tell(LedgerDown())
 
     def _notice_foreign_writes(self) -> None:
         if self._database.is_shared:
@@ -363,16 +371,22 @@ class GroupLedger:
             version = self._database.foreign_version()
         except StoreFailed:
             return
-        if version != self._data_version and self._loop is not None and not self._loop.is_closed():
+        if version != self._data_version:
             self._data_version = version
-            self._loop.call_soon_threadsafe(self._on_foreign_write)
+            self._on_foreign_write()
 
 
 def _expected(result: Result, kind: type[Expected]) -> Expected:
     """The result, of this kind. Raises LedgerDown."""
     if isinstance(result, kind):
         return result
-    raise LedgerDown(f"unknown {result.what}" if isinstance(result, Unknown) else "")
+    raise LedgerDown
+
+
+def _lament(writing: asyncio.Task[None]) -> None:
+    """A writer that ends unasked would do so in silence: from then on nothing is held."""
+    if not writing.cancelled() and (defect := writing.exception()) is not None:
+        log.critical("the ledger's writer has died: %s", defect, exc_info=defect)
 
 
 def _abandon(op: OpenHold) -> CloseHold:

@@ -78,11 +78,15 @@ def end(breaker: Breaker, rules: Breaking, outcome: Outcome, *, turn: int, now_s
         return _after_probe(breaker, rules, outcome, now_s)
     if outcome is Outcome.SAYS_NOTHING:
         return breaker
+    if outcome is Outcome.SUCCEEDED and not breaker.calls:
+        # Only failures are counted: before the first of them there is nothing to remember.
+        return breaker
     calls = (*breaker.calls, (now_s, outcome is Outcome.FAILED))[-rules.calls :]
     recent = tuple(call for call in calls if now_s - call[0] <= rules.window_s)
-    if sum(failed for _, failed in recent) >= rules.failures:
+    failures = sum(failed for _, failed in recent)
+    if failures >= rules.failures:
         return replace(breaker, calls=(), open_until=now_s + rules.open_s, turn=breaker.turn + 1)
-    return replace(breaker, calls=recent)
+    return replace(breaker, calls=recent if failures else ())
 
 
 def _after_probe(breaker: Breaker, rules: Breaking, outcome: Outcome, now_s: float) -> Breaker:

@@ -55,7 +55,7 @@ class ChatRequest:
     @property
     def images(self) -> int:
         """How many images the messages carry."""
-        return sum(m.images for m in self.messages)
+        return sum([m.images for m in self.messages])
 
     @property
     def remote_images(self) -> bool:

@@ -67,12 +67,14 @@ class Message:
     @property
     def text(self) -> str:
         """All text of the message."""
+        if len(self.parts) == 1 and isinstance(self.parts[0], TextPart):
+            return self.parts[0].text
         return "".join(p.text for p in self.parts if isinstance(p, TextPart))
 
     @property
     def images(self) -> int:
         """How many images it carries."""
-        return sum(isinstance(p, ImagePart) for p in self.parts)
+        return [type(p) for p in self.parts].count(ImagePart)
 
 
 def parse_messages(value: Json) -> tuple[Message, ...]:

@@ -6,7 +6,8 @@ RFC 9110, 10.2.3 (Retry-After).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import repeat
 
 from llmdeal_litellm.catalog.model import Tier
 from llmdeal_litellm.limits import BURST_WINDOWS_PER_MINUTE, RETRY_AFTER_S_MAX
@@ -18,19 +19,20 @@ PARTS_PER_TOKEN = 60 * NANOS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`capacity` tokens, refilled at `per_minute`."""
+    """`capacity` tokens, refilled at `per_minute`. `full` is its level when nothing was taken for a while, in
+    parts."""
 
     capacity: int
     per_minute: int
+    full: int = field(init=False)
 
-    @property
-    def full(self) -> int:
-        """Its level when nothing was taken for a while, in parts."""
-        return self.capacity * PARTS_PER_TOKEN
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "full", self.capacity * PARTS_PER_TOKEN)
 
     def refilled(self, parts: int, elapsed_ns: int) -> int:
         """The level after a time in which nothing was taken."""
-        return min(self.full, parts + self.per_minute * max(0, elapsed_ns))
+        level = parts + self.per_minute * elapsed_ns if elapsed_ns > 0 else parts
+        return level if level < self.full else self.full
 
     def wait_ns(self, parts: int, tokens: int) -> int:
         """How long until it holds so many tokens; 0 when it does."""
@@ -44,14 +46,6 @@ class Window:
     limit: int
     remaining: int
     reset_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a key stands: requests (of its buckets the one with least left) and tokens."""
-
-    requests: Window
-    tokens: Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +72,26 @@ class Levels:
     at_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a key stands. What the caller is shown of it is worked out when it is shown: it changes several
+    times in a request's life."""
+
+    buckets: TierBuckets
+    levels: Levels
+
+    @property
+    def requests(self) -> Window:
+        """Of the buckets for requests the one with least left."""
+        pairs = zip(self.buckets.requests, self.levels.requests, strict=True)
+        return min((_window(b, p) for b, p in pairs), key=lambda w: w.remaining)
+
+    @property
+    def tokens(self) -> Window:
+        """The bucket for tokens."""
+        return _window(self.buckets.tokens, self.levels.tokens)
+
+
 def fresh(buckets: TierBuckets, now_ns: int) -> Levels:
     """The levels of a key that was not seen for a while."""
     return Levels(tuple(b.full for b in buckets.requests), buckets.tokens.full, now_ns)
@@ -86,18 +100,15 @@ def fresh(buckets: TierBuckets, now_ns: int) -> Levels:
 def refilled(buckets: TierBuckets, levels: Levels, now_ns: int) -> Levels:
     """The levels now."""
     elapsed = now_ns - levels.at_ns
-    pairs = zip(buckets.requests, levels.requests, strict=True)
-    requests = tuple(bucket.refilled(parts, elapsed) for bucket, parts in pairs)
+    requests = tuple(map(Bucket.refilled, buckets.requests, levels.requests, repeat(elapsed)))
     return Levels(requests, buckets.tokens.refilled(levels.tokens, elapsed), max(now_ns, levels.at_ns))
 
 
 def take_request(buckets: TierBuckets, levels: Levels) -> tuple[Levels, int]:
     """One request out of every bucket, or of none; returns the levels and the wait in ns, 0 when taken."""
-    pairs = list(zip(buckets.requests, levels.requests, strict=True))
-    wait_ns = max(bucket.wait_ns(parts, 1) for bucket, parts in pairs)
-    if wait_ns:
-        return levels, wait_ns
-    return Levels(tuple(p - PARTS_PER_TOKEN for _, p in pairs), levels.tokens, levels.at_ns), 0
+    if min(levels.requests) < PARTS_PER_TOKEN:
+        return levels, max(map(Bucket.wait_ns, buckets.requests, levels.requests, repeat(1)))
+    return Levels(tuple([p - PARTS_PER_TOKEN for p in levels.requests]), levels.tokens, levels.at_ns), 0
 
 
 def take_tokens(buckets: TierBuckets, levels: Levels, tokens: int) -> tuple[Levels, int]:
@@ -113,12 +124,6 @@ def give_tokens(buckets: TierBuckets, levels: Levels, tokens: int) -> Levels:
     """Tokens back into the bucket, never more than it holds; a negative number takes them."""
     parts = min(buckets.tokens.full, levels.tokens + tokens * PARTS_PER_TOKEN)
     return Levels(levels.requests, parts, levels.at_ns)
-
-
-def standing(buckets: TierBuckets, levels: Levels) -> Standing:
-    """What the caller is shown."""
-    requests = [_window(b, p) for b, p in zip(buckets.requests, levels.requests, strict=True)]
-    return Standing(min(requests, key=lambda w: w.remaining), _window(buckets.tokens, levels.tokens))
 
 
 def _window(bucket: Bucket, parts: int) -> Window:

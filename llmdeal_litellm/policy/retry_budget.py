@@ -4,7 +4,7 @@ Source: Finagle, "Retry budgets": a share of the requests of the last seconds, a
 gateway.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from llmdeal_litellm.catalog.model import Retrying
 
@@ -30,8 +30,8 @@ class RetryBudget:
         return self._add(now_s, 0, 1)
 
     def _add(self, now_s: int, requests: int, retries: int) -> "RetryBudget":
-        recent = tuple(s for s in self.seconds if s[0] > now_s - WINDOW_S)
-        if recent and recent[-1][0] >= now_s:
-            second, before, again = recent[-1]
-            return replace(self, seconds=(*recent[:-1], (second, before + requests, again + retries)))
-        return replace(self, seconds=(*recent, (now_s, requests, retries)))
+        if self.seconds and self.seconds[-1][0] >= now_s:
+            second, before, again = self.seconds[-1]
+            return RetryBudget((*self.seconds[:-1], (second, before + requests, again + retries)))
+        recent = (s for s in self.seconds if s[0] > now_s - WINDOW_S)
+        return RetryBudget((*recent, (now_s, requests, retries)))

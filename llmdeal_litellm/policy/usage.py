@@ -7,7 +7,7 @@ within its output limit. Source: docs/ledger.md, "Billing" and "Refund rules".
 from dataclasses import dataclass, field
 from enum import Enum
 
-from llmdeal_litellm.limits import JSON_NUMBER_MAX, OUTPUT_CLAIM_SLACK_TOKENS
+from llmdeal_litellm.limits import JSON_NUMBER_MAX, OUTPUT_CLAIM_SLACK_TOKENS, PARTNER_CLAIM_PERCENT_MAX
 
 
 class Rule(Enum):
@@ -84,6 +84,29 @@ def bill_answer(
     return Billed(billed_input, min(output, output_limit), cached, tuple(marks))
 
 
+def bill_partner(
+    claim: Claim, *, input_part: int, output_limit: int, own_input: int, own_output: int
+) -> Billed:
+    """Bill an answer of a partner's machine that ended by itself: what it claims, of input and of output, as
+    far as that is no more than 105 % of our own count. Nothing that we did not see is paid for: no reasoning
+    that was not shown, no cached input.
+    """
+    marks: list[str] = []
+
+    def believed(side: str, claimed: int | None, own: int) -> int:
+        if claimed is None:
+            marks.append(f"{side}_claim_missing")
+            return own
+        most = own * PARTNER_CLAIM_PERCENT_MAX // 100
+        if claimed > most:
+            marks.append(f"{side}_claim_high")
+        return min(claimed, most)
+
+    billed_input = min(believed("input", claim.input, own_input), input_part)
+    billed_output = min(believed("output", claim.output, own_output), output_limit)
+    return Billed(billed_input, billed_output, 0, tuple(marks))
+
+
 def bill_partial(*, input_part: int, output_limit: int, own_input: int, own_output: int) -> Billed:
     """Bill an answer that was cut, by the upstream or by the caller: our own counts."""
     return Billed(min(own_input, input_part), min(own_output, output_limit))
@@ -100,6 +123,14 @@ def bill_embeddings(claim: Claim, *, input_part: int, own_input: int) -> Billed:
 def is_empty_answer(*, finish_reason: str, stop_given: bool, own_output: int, claim: Claim) -> bool:
     """An answer that is given back: it ended by itself and there was nothing in it."""
     return finish_reason == "stop" and not stop_given and own_output == 0 and not claim.output
+
+
+def rule_of(finish_reason: str, claim: Claim, *, stop_given: bool, own_output: int) -> Rule:
+    """COMPLETED, or EMPTY_ANSWER, for an answer that ended by itself."""
+    empty = is_empty_answer(
+        finish_reason=finish_reason, stop_given=stop_given, own_output=own_output, claim=claim
+    )
+    return Rule.EMPTY_ANSWER if empty else Rule.COMPLETED
 
 
 def _plausible(claim: Claim, own_visible: int, own_reasoning: int) -> bool:

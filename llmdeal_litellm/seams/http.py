@@ -4,7 +4,7 @@ Source: ASGI HTTP & WebSocket specification 2.4.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any
 
 import orjson
@@ -88,19 +88,24 @@ class HttpExchange:
 
     async def _read_body(self, cap_bytes: int) -> bytes:
         """The body, counted on the wire whatever Content-Length says."""
-        body = bytearray()
-        try:
-            async with asyncio.timeout(limits.BODY_READ_TIMEOUT_S):
-                async for piece in self._pieces():
-                    body += piece
-                    if len(body) > cap_bytes:
-                        break
-        except TimeoutError:
-            raise InvalidRequest("The request body did not arrive in time. Send it again.") from None
+        # What is there is not waited for, and needs no deadline.
+        whole = self._connection.has_whole_request
+        body = await self._piece() if whole else await self._arriving(cap_bytes)
         if len(body) > cap_bytes:
             await self._discard()
             raise RequestTooLarge(cap_bytes)
         self.body_bytes = len(body)
+        return body
+
+    async def _arriving(self, cap_bytes: int) -> bytes:
+        """A body that is still on its way, up to where it is too large."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(limits.BODY_READ_TIMEOUT_S):
+                while not self._body_read and len(body) <= cap_bytes:
+                    body += await self._piece()
+        except TimeoutError:
+            raise InvalidRequest("The request body did not arrive in time. Send it again.") from None
         return bytes(body)
 
     async def _discard(self) -> None:
@@ -108,20 +113,19 @@ class HttpExchange:
         size = 0
         try:
             async with asyncio.timeout(limits.DISCARD_TIMEOUT_S):
-                async for piece in self._pieces():
-                    size += len(piece)
-                    if size > limits.DISCARD_BYTES_MAX:
-                        return
+                while not self._body_read and size <= limits.DISCARD_BYTES_MAX:
+                    size += len(await self._piece())
         except TimeoutError:
             return
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        while not self._body_read:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise CallerLeft
-            self._body_read = not message.get("more_body", False)
-            yield message.get("body", b"")
+    async def _piece(self) -> bytes:
+        """What has arrived of the body. Raises CallerLeft."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise CallerLeft
+        self._body_read = not message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        return piece
 
     async def until_hangup(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work`, cancelling it when the client hangs up, if it does not outlive that; raises CallerLeft

@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -100,9 +101,10 @@ def _install() -> None:
     if ended:
         _say(f"resolved {ended} holds that an earlier process left open")
     app = proxy_server.app
-    app.middleware_stack = Edge(app.middleware_stack, gateway.services)
+    edge = app.middleware_stack = Edge(app.middleware_stack, gateway.services)
     _without_model_discovery(proxy_server)
     _on_shutdown(proxy_server, gateway, simulator)
+    server.serve(edge)
     server.adjust(drain_s=catalog.deadlines.drain_s, new_request_id=new_request_id)
     _without_rummaging()
     if settings.demo and is_first:
@@ -217,10 +219,26 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # Anybody can send such bytes as often as he likes; each gets its 400.
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != MALFORMED_LINE)
+    # Every line would look up what none of them shows.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s %(message)s"))
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
+
+
+class _Lines(logging.Formatter):
+    """The usual lines. The time is worked out once a second, not once a line."""
+
+    _second = -1
+    _shown = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """See `logging.Formatter`."""
+        if (second := int(record.created)) != self._second:
+            self._second = second
+            self._shown = time.strftime(self.default_time_format, time.localtime(second))
+        return f"{self._shown},{int(record.msecs):03d}"
 
 
 def _say(sentence: str) -> None:

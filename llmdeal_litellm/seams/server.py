@@ -32,6 +32,7 @@ class _Cycle(Protocol):
     flow: "_Flow"
     keep_alive: bool
     disconnected: bool
+    more_body: bool
 
 
 class _Flow(Protocol):
@@ -50,6 +51,14 @@ class _Transport(Protocol):
 
 class _ServerState(Protocol):
     default_headers: list[tuple[bytes, bytes]]
+
+
+def serve(app: object) -> None:
+    """Have the server call this application, without what stands before it in LiteLLM's: layers that do
+    nothing for us, at each request. Under another server it is reached through them."""
+    server = running()
+    if server is not None:
+        server.config.loaded_app = app
 
 
 def adjust(*, drain_s: float, new_request_id: Callable[[], str]) -> None:
@@ -121,6 +130,11 @@ class Connection:
             return False
         self._cycle.disconnected = True
         return True
+
+    @property
+    def has_whole_request(self) -> bool:
+        """Whether all of the request has arrived, and is there when it is asked for."""
+        return self._cycle is not None and not self._cycle.more_body
 
     @property
     def takes_at_once(self) -> bool:

@@ -91,6 +91,9 @@ async def _serve(request: web.Request, state: State) -> web.StreamResponse:
         return await delivery.send_failure(request, provider, found)
     await state.pass_barrier()
     failed = wire.admit(provider, request.headers, request.query)
+    if failed is None and found.endpoint == "models":
+        listed = [{"id": name, "object": "model", "owned_by": "me"} for name in models.LISTED]
+        return await delivery.send_json(request, provider, {"object": "list", "data": listed}, None)
     if failed is None and not isinstance(body, dict):
         failed = errors.bad_json(provider)
     if failed is not None:

@@ -34,6 +34,9 @@ WINDOW_TOKENS: tuple[tuple[str, int], ...] = (
 )
 """(part of the model's name, window); the first that matches counts."""
 
+LISTED = ("llama-3.3-70b", "nemotron-super-120b", "qwen3-coder-480b", "qwen3-235b")
+"""What a server that somebody runs himself says it has. It answers for any other name as well."""
+
 OUTPUT_CEILING_TOKENS: tuple[tuple[str, str, int], ...] = (
     ("groq", "llama-3.3-70b-versatile", 32_768),
     ("groq", "gpt-oss", 65_536),

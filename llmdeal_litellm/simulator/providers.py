@@ -16,6 +16,9 @@ PROVIDERS = ("openai", "groq", "mistral", "cerebras", "nvidia_nim", "gemini", "a
 EMBEDDERS = frozenset({"openai", "mistral", "nvidia_nim", "generic"})
 """Groq and Cerebras have no embeddings endpoint: theirs is a 404. Native wires have paths of their own."""
 
+LISTERS = frozenset({"generic"})
+"""Who says which models it has: a server that somebody runs himself."""
+
 REASONING_FIELD = {
     "groq": "reasoning",
     "cerebras": "reasoning",

@@ -5,14 +5,21 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
-from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Member
-from llmdeal_litellm.limits import CHAT_ANSWER_BYTES_MAX, EMBEDDINGS_ANSWER_BYTES_MAX
+from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Egress, Member
+from llmdeal_litellm.limits import (
+    CHAT_ANSWER_BYTES_MAX,
+    EMBEDDINGS_ANSWER_BYTES_MAX,
+    MODELS_BYTES_MAX,
+)
 from llmdeal_litellm.policy.answer import Answer, Delta
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.usage import Claim
+from llmdeal_litellm.upstream.codecs.openai import models_call
+from llmdeal_litellm.upstream.codecs.openai_answers import read_models
 from llmdeal_litellm.upstream.codecs.wire import ChatPlan, Codec, StreamDecoder, UpstreamCall
 from llmdeal_litellm.upstream.failures import (
+    BadStatus,
     BrokenAnswer,
     ErrorEvent,
     UpstreamFailure,
@@ -30,10 +37,12 @@ ChatCandidate = Candidate[ChatPlan]
 
 
 class Upstreams:
-    """Calls deployments over one transport, each in the codec of its provider."""
+    """Calls deployments, each over the transport of its egress and in the codec of its provider."""
 
-    def __init__(self, transport: Transport, codecs: Mapping[str, Codec], deadlines: Deadlines) -> None:
-        self._transport = transport
+    def __init__(
+        self, transports: Mapping[Egress, Transport], codecs: Mapping[str, Codec], deadlines: Deadlines
+    ) -> None:
+        self._transports = transports
         self._codecs = codecs
         self._deadlines = deadlines
 
@@ -68,9 +77,17 @@ class Upstreams:
             return codec.vectors(reply.body, items)
         return await asyncio.to_thread(codec.vectors, reply.body, items)
 
+    async def models(self, deployment: Deployment) -> frozenset[str]:
+        """The models that a server on OpenAI's wire says it has. Raises UpstreamFailure."""
+        reply = await self._fetch(models_call(deployment), deployment, _unnoticed, MODELS_BYTES_MAX)
+        if reply.status != 200:
+            raise BadStatus(reply.status)
+        return read_models(reply.body)
+
     async def _fetch(self, call: UpstreamCall, deployment: Deployment, sent: Sent, most_bytes: int) -> Reply:
         deadlines = bounded_by(self._deadlines, deployment.timeout_s)
-        return await self._transport.fetch(call, deadlines, sent, most_bytes=most_bytes)
+        transport = self._transports[deployment.egress]
+        return await transport.fetch(call, deadlines, sent, most_bytes=most_bytes)
 
     @asynccontextmanager
     async def deltas(
@@ -83,7 +100,8 @@ class Upstreams:
             yield _in_one_piece(await self.answer(candidate, alias, model, output_limit, sent))
             return
         deadlines = for_stream(self._deadlines, candidate.member)
-        async with self._transport.stream(candidate.plan.call(output_limit), deadlines, sent) as (
+        transport = self._transports[candidate.member.deployment.egress]
+        async with transport.stream(candidate.plan.call(output_limit), deadlines, sent) as (
             reply,
             pieces,
         ):
@@ -93,6 +111,10 @@ class Upstreams:
             decoder = candidate.plan.decoder()
             async with aclosing(_decoded(pieces, decoder, model, alias.context_window)) as found:
                 yield found
+
+
+def _unnoticed() -> None:
+    """Nobody pays for the question."""
 
 
 async def _in_one_piece(answer: Answer) -> AsyncIterator[list[Delta]]:

@@ -2,6 +2,7 @@
 
 UpstreamFailure
 ├── NotReached     connect error or reset before an answer began
+│   └── NotPermitted an address where a partner's machine may not be
 ├── TooSlow        a deadline of ours passed
 ├── BadStatus      a status that is the upstream's or our own fault (3xx, 401, 403, 404, 5xx, …)
 ├── Throttled      429
@@ -38,6 +39,10 @@ class UpstreamFailure(Exception):
 
 class NotReached(UpstreamFailure):
     """No answer began."""
+
+
+class NotPermitted(NotReached):
+    """A partner's machine is where the gateway does not connect to. Nothing was sent there."""
 
 
 class TooSlow(UpstreamFailure):

@@ -19,6 +19,9 @@ class Availability(Protocol):
     def is_open(self, deployment: str) -> bool:
         """Whether a breaker keeps it from being called."""
 
+    def is_full(self, deployment: str) -> bool:
+        """Whether it takes no more calls beside those under way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate(Generic[Planned]):
@@ -67,5 +70,7 @@ class Route(Generic[Planned]):
             wait_s = self._availability.wait_s(member.deployment.id)
             if wait_s:
                 self.waits.append((wait_s, self._availability.is_open(member.deployment.id)))
+                continue
+            if self._availability.is_full(member.deployment.id):
                 continue
             yield Candidate(member, plan)

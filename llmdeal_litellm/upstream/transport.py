@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from types import TracebackType
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -35,11 +36,20 @@ class Reply:
 
 
 class Transport:
-    """One pool of connections. Created on the event loop that uses it."""
+    """One pool of connections. Created on the event loop that uses it.
 
-    def __init__(self) -> None:
+    `connector` makes the connections, `connecting_within` the bound on making one from its seconds.
+    """
+
+    def __init__(
+        self,
+        connector: aiohttp.BaseConnector | None = None,
+        connecting_within: Callable[[float], aiohttp.ClientTimeout] | None = None,
+    ) -> None:
+        self._connecting_within = connecting_within or _connecting_within
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_PER_HOST_MAX),
+            connector=connector
+            or aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_PER_HOST_MAX),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -57,7 +67,7 @@ class Transport:
         Raises NotReached, TooSlow or BrokenAnswer.
         """
         # A provider sends nothing of a plain answer before all of it is done: only the whole has a deadline.
-        async with self._open(call, deadlines, first_byte_s=deadlines.answer_s, sent=sent) as incoming:
+        with await self._open(call, deadlines, first_byte_s=deadlines.answer_s, sent=sent) as incoming:
             if incoming.response.status != 200:
                 return await incoming.refusal()
             pieces: list[bytes] = []
@@ -77,30 +87,28 @@ class Transport:
 
         Leaving the context closes the connection unless the answer was read to its end. Raises as `fetch`.
         """
-        async with self._open(call, deadlines, first_byte_s=deadlines.first_byte_s, sent=sent) as incoming:
+        with await self._open(call, deadlines, first_byte_s=deadlines.first_byte_s, sent=sent) as incoming:
             if incoming.response.status == 200:
                 yield incoming.reply(b""), incoming.pieces()
             else:
                 yield await incoming.refusal(), _nothing()
 
-    @asynccontextmanager
     async def _open(
         self, call: UpstreamCall, deadlines: Deadlines, *, first_byte_s: float, sent: Sent
-    ) -> AsyncIterator["_Incoming"]:
+    ) -> "_Incoming":
+        """The answer whose head has come, to be closed. Raises as `fetch`."""
         patience, ends_s = Patience(), time.monotonic() + deadlines.answer_s
         try:
             wait_s = min(first_byte_s, deadlines.answer_s)
             response = await self._head(call, patience, wait_s, deadlines.connect_s, sent)
-            try:
-                encoding = response.headers.get("content-encoding", "identity")
-                if encoding.strip().lower() != "identity" and response.status == 200:
-                    raise BrokenAnswer("a compressed answer that was not asked for")
-                yield _Incoming(response, patience, deadlines.silence_s, ends_s)
-            finally:
-                # Closes the connection when the answer was not read to its end, otherwise gives it back.
-                response.release() if response.content.at_eof() else response.close()
-        finally:
+        except BaseException:
             patience.end()
+            raise
+        incoming = _Incoming(response, patience, deadlines.silence_s, ends_s)
+        if response.status == 200 and _is_compressed(response):
+            incoming.close()
+            raise BrokenAnswer("a compressed answer that was not asked for")
+        return incoming
 
     async def _head(
         self, call: UpstreamCall, patience: Patience, wait_s: float, connect_s: float, sent: Sent
@@ -108,11 +116,12 @@ class Transport:
         """Send a request and wait for the head of its answer. Raises NotReached or TooSlow."""
         try:
             with patience.within(wait_s):
-                return await self._session.post(
+                return await self._session.request(
+                    call.method,
                     call.url,
-                    data=_Body(call.body, sent),
+                    data=_Body(call.body, sent) if call.body else None,
                     headers=call.headers,
-                    timeout=_connecting_within(connect_s),
+                    timeout=self._connecting_within(connect_s),
                     allow_redirects=False,
                 )
         except TimeoutError as slow:
@@ -133,6 +142,19 @@ class _Incoming:
         self._patience = patience
         self._silence_s = silence_s
         self._ends_s = ends_s
+
+    def __enter__(self) -> "_Incoming":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection when the answer was not read to its end, otherwise give it back."""
+        self._patience.end()
+        self.response.release() if self.response.content.at_eof() else self.response.close()
 
     async def piece(self) -> bytes:
         """What has arrived since the last time; empty at the end. Raises TooSlow or BrokenAnswer."""
@@ -181,6 +203,11 @@ class _Body(aiohttp.BytesPayload):
         """See `aiohttp.Payload`."""
         self._sent()
         await super().write_with_length(writer, content_length)
+
+
+def _is_compressed(response: aiohttp.ClientResponse) -> bool:
+    encoding = response.headers.get("content-encoding")
+    return encoding is not None and encoding.strip().lower() != "identity"
 
 
 @lru_cache

@@ -186,8 +186,8 @@ EDITS = [
     # The llmdeal section
     ("  default_output_tokens: 16384", "  default_output: 16384", "default_output: 16384",
      "unknown setting 'default_out",
-     "allowed: default_rate, default_output_tokens, created, deadlines, holds, breaker, retries, byo, tiers, "
-     "tier_groups, lanes, models"),
+     "allowed: default_rate, default_output_tokens, created, deadlines, holds, breaker, retries, "
+     "partners, byo, tiers, tier_groups, lanes, models"),
     ("  default_output_tokens: 16384", "  byo: {providers: {groq: {api_base: ftp://x}}}", "byo: {providers",
      "llmdeal.byo.providers.groq.api_base", "must be https://host"),
     ("  default_output_tokens: 16384", "  byo: {provider: {groq: }}", "byo: {provider",
@@ -199,6 +199,13 @@ EDITS = [
     ("  default_output_tokens: 16384", "  default_output_tokens: 0", "default_output_tokens: 0",
      "default_output_tokens"),
     ("breaker: {failures: 5,", "breaker: {failures: 11,", "failures: 11", "'failures' is at most 'calls'"),
+    ("allowed_hosts: []", "allowed_hosts: [gpu1.lan, 'http://gpu2.lan']", "allowed_hosts: [gpu1",
+     "'http://gpu2.lan' must be host or host:port"),
+    ("allowed_hosts: []", "allowed_hosts: ['gpu1.lan:0']", "allowed_hosts: ['gpu1", "from 1 to 65535"),
+    ("allowed_hosts: []", "allowed_hosts: ['127.1:80']", "allowed_hosts: ['127.1", "four decimal numbers"),
+    ("allowed_hosts: []", "allowed_hosts: ['::1']", "allowed_hosts: ['::1", "IPv6 in brackets"),
+    ("allowed_hosts: []", "allowed_hosts: gpu1.lan", "allowed_hosts: gpu1", "llmdeal.partners.allowed_hosts"),
+    ("allowed_hosts: []", "allowed: []", "allowed: []", "unknown setting 'allowed'"),
     ("connect_s: 3,", "connect_s: -3,", "connect_s: -3", "llmdeal.deadlines.connect_s"),
     ("connect_s: 3,", "conect_s: 3,", "conect_s: 3", "unknown setting 'conect_s'",
      "connect_s, first_byte_s, reasoning_first_byte_s, silence_s"),

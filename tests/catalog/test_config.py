@@ -304,3 +304,11 @@ def test_environment_variables_of_the_file_count() -> None:
     deployment = load_catalog(text, FILE, {}).catalog.aliases["llama-3.3-70b"].members[0].deployment
 
     assert deployment.api_key == Secret("gsk-file")
+
+
+def test_hosts_that_partners_may_have() -> None:
+    """Each is kept in its one spelling, with its port when it has one."""
+    text = edited("allowed_hosts: []", "allowed_hosts: [GPU1.lan, '127.0.0.1:8000', '[::0:1]:9']")
+    allowed = load_catalog(text, FILE, {}).catalog.partnering.allowed_hosts
+
+    assert allowed.entries == {("gpu1.lan", None), ("127.0.0.1", 8000), ("::1", 9)}

@@ -18,7 +18,8 @@ from processes import byo_stand_ins, shipped_config, simulator_process
 from llmdeal_litellm.accounts.admin import Admin
 from llmdeal_litellm.accounts.byo import COLUMNS
 from llmdeal_litellm.accounts.byo_admin import ALIASES_MAX, BadByo, ByoAdmin
-from llmdeal_litellm.accounts.sealing import key_id
+from llmdeal_litellm.accounts.partners import Partners, key_of
+from llmdeal_litellm.accounts.sealing import Cipher, key_id
 from llmdeal_litellm.catalog.facts import UNKNOWN
 from llmdeal_litellm.ledger.database import StatementRefused
 from llmdeal_litellm.ledger.postgres_connection import SCHEMA
@@ -270,6 +271,20 @@ def test_a_change_of_the_key_encryption_key(any_operator: Operator) -> None:
     assert OLD not in sentence
     add(last, account, "byo-third", "a-third-key-0123")
     assert len(opened(last)) == 3
+
+
+def test_a_change_of_the_key_seals_partners_keys_anew(any_operator: Operator) -> None:
+    """A machine's key is read with either key until the change, and with the new one alone after it."""
+    with_key = replace(any_operator, more={**any_operator.more, "GPU1_KEY": KEY})
+    both, last = under(with_key, NEW, OLD), under(with_key, NEW)
+    machine = ("--url", "https://192.0.3.1/v1", "--model", "m", "--alias", "consortium-llama-70b")
+    terms = ("--capacity", "1", "--share", "70", "--api-key-env", "GPU1_KEY")
+    under(with_key, OLD).ok("partner", "add", "gpu-1", *machine, *terms)
+    assert both.ok("secrets", "rotate")["rotated"] == 1
+    assert both.ok("secrets", "rotate")["rotated"] == 0
+    with store_of(last) as database:
+        keys = (bytes.fromhex(NEW),)
+        assert key_of(Partners(database, keys).named("gpu-1"), Cipher(*keys)) == KEY
 
 
 def test_keys_that_are_added_during_a_change(any_operator: Operator) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from exchange_files import WIRES, Exchange
 from outcomes import Outcome, parsed
 
-from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Kind, Member, Secret
+from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Egress, Kind, Member, Secret
 from llmdeal_litellm.errors import (
     ContextLengthExceeded,
     GatewayError,
@@ -40,7 +40,9 @@ class Ours:
     def __init__(self) -> None:
         self._transport = Transport()
         self._upstreams = Upstreams(
-            self._transport, codecs(parameter_maps(frozenset(WIRES))), Deadlines(answer_s=30.0)
+            {Egress.CONFIGURED: self._transport},
+            codecs(parameter_maps(frozenset(WIRES))),
+            Deadlines(answer_s=30.0),
         )
 
     async def close(self) -> None:

@@ -94,6 +94,11 @@ class Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
 
+    def begin(self, wait_s: float = WRITE_WAIT_S) -> None:
+        """See `Database.begin`."""
+        self.begun += 1
+        self._database.begin(wait_s)
+
     def write(self, wait_s: float = WRITE_WAIT_S) -> contextlib.AbstractContextManager[None]:
         """See `Database.write`."""
         self.begun += 1

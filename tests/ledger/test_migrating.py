@@ -146,6 +146,12 @@ def _older(store: Place) -> tuple[Database, str]:
     database = store.open()
     for column in ("cap_day", "cap_month", "day", "day_spent", "month", "month_spent"):
         database.run(f"ALTER TABLE keys DROP COLUMN {column} CASCADE")
+    for table in ("open_holds", "records"):
+        for column in ("payee", "payee_share"):
+            database.run(f"ALTER TABLE {table} DROP COLUMN {column} CASCADE")
+    database.run("DROP INDEX records_refund")
+    database.run("DROP TABLE partners")
+    database.run("DROP FUNCTION refuse_new_terms() CASCADE")
     database.run("DROP FUNCTION refuse_beyond_cap() CASCADE")
     database.run("DROP TABLE idempotency")
     database.run("DROP TABLE byo_keys")

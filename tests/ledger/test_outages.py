@@ -7,9 +7,9 @@ import pytest
 
 from llmdeal_litellm.ledger.database import StatementRefused
 from llmdeal_litellm.ledger.ops import Balance, Closed, ExtendHold, Held, MarkDelivered
-from llmdeal_litellm.ledger.store import LedgerDown
+from llmdeal_litellm.ledger.store import HOLD_WAIT_S, LedgerDown
 from llmdeal_litellm.ledger.waiting import Waiting
-from llmdeal_litellm.ledger.writer import HOLD_WAIT_S, RETRY_S
+from llmdeal_litellm.ledger.writer import RETRY_S
 from llmdeal_litellm.policy.usage import Rule
 
 from .failing_store import FailingStore
@@ -138,7 +138,7 @@ async def test_store_that_fails_while_a_defect_is_set_apart(failing: FailingStor
     ends = [Waiting(paid(f"r{n}"), None, 0.0) for n in range(3)]
     failing.fail()
 
-    ledger._defect(ends, StatementRefused("a defect in the batch"))
+    await ledger._defect(ends, StatementRefused("a defect in the batch"))
 
     assert ends == ledger._unsettled
     failing.mend()

@@ -238,7 +238,7 @@ def test_tokens_are_reserved_and_corrected(tpm: int, requests: list[tuple[int, i
         model.take(-back)
         caller.levels = rate_limit.give_tokens(caller.buckets, caller.levels, back)
         assert Fraction(caller.levels.tokens, MINUTE_NS) == model.level
-        shown = rate_limit.standing(caller.buckets, caller.levels).tokens
+        shown = rate_limit.Standing(caller.buckets, caller.levels).tokens
         assert (shown.limit, shown.remaining) == (tpm, max(0, model.level // 1))
         assert shown.reset_ns == model.wait_ns(tpm)
 
@@ -311,7 +311,7 @@ def test_the_headers_say_what_happens_next(of: Tier, schedule: list[Burst]) -> N
     times = times_of(schedule, min(of.requests_per_minute, 60))
     for now_ns in times:
         caller.asks(now_ns)
-    standing = rate_limit.standing(caller.buckets, caller.levels)
+    standing = rate_limit.Standing(caller.buckets, caller.levels)
     fields = dict(rate_limit.headers(standing))
     assert list(fields) == SIX_HEADERS
     limit, remaining = (int(fields[name]) for name in SIX_HEADERS[:2])
@@ -334,7 +334,7 @@ def least(of: Tier) -> int:
 def test_a_fresh_key_is_shown_the_smallest_bucket(name: str) -> None:
     """All six numbers of a key that has done nothing."""
     of = SHIPPED[name]
-    shown = rate_limit.standing(TierBuckets.of(of), rate_limit.fresh(TierBuckets.of(of), 0))
+    shown = rate_limit.Standing(TierBuckets.of(of), rate_limit.fresh(TierBuckets.of(of), 0))
 
     values = [str(least(of)), str(least(of)), "0s", str(of.tpm), str(of.tpm), "0s"]
     assert rate_limit.headers(shown) == tuple(zip(SIX_HEADERS, map(str.encode, values), strict=True))

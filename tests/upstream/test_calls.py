@@ -9,7 +9,7 @@ import pytest
 from raw_upstream import CHUNKED, RawUpstream, chunk, raw_upstream
 from shipped import AsItIs, member_of
 
-from llmdeal_litellm.catalog.model import Alias, Deadlines, Kind
+from llmdeal_litellm.catalog.model import Alias, Deadlines, Egress, Kind
 from llmdeal_litellm.money import Rates
 from llmdeal_litellm.policy.answer import Delta
 from llmdeal_litellm.policy.chat_request import parse_chat
@@ -42,7 +42,9 @@ async def streamed(transport: Transport, upstream: RawUpstream) -> list[Delta]:
     """All deltas of a stream from there."""
     member = member_of()
     member = replace(member, deployment=replace(member.deployment, api_base=upstream.url))
-    upstreams = Upstreams(transport, codecs({member.deployment.provider: AsItIs()}), DEADLINES)
+    upstreams = Upstreams(
+        {Egress.CONFIGURED: transport}, codecs({member.deployment.provider: AsItIs()}), DEADLINES
+    )
     candidate = Candidate(member, upstreams.plan(parse_chat(HELLO), member))
     async with upstreams.deltas(candidate, ALIAS, "m", 10, lambda: None) as batches:
         return [delta async for batch in batches for delta in batch]

@@ -1,4 +1,7 @@
-"""HTTP to upstreams: nothing is followed or remembered, and every wait and size has an end."""
+"""HTTP to upstreams: nothing is followed or remembered, and every wait and size has an end.
+
+`transport` is both: that of configured upstreams, and that of partners' machines.
+"""
 
 import asyncio
 import socket
@@ -10,8 +13,10 @@ from dataclasses import replace
 import pytest
 from raw_upstream import CHUNKED, RawUpstream, chunk, http, raw_upstream
 
+from llmdeal_litellm.catalog.hosts import AllowedHosts
 from llmdeal_litellm.catalog.model import Deadlines
 from llmdeal_litellm.limits import STREAM_BYTES_MAX, UPSTREAM_ERROR_BYTES_MAX
+from llmdeal_litellm.upstream.egress import PartnerTransport
 from llmdeal_litellm.upstream.failures import BrokenAnswer, NotReached, TooSlow
 from llmdeal_litellm.upstream.transport import Transport
 
@@ -21,9 +26,20 @@ FAILED = (BrokenAnswer, NotReached)
 PATIENCE_S = 5.0
 
 
+HERE = AllowedHosts(frozenset({("127.0.0.1", None)}))
+
+
+@pytest.fixture(params=["configured", "partner"])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    """The connections of this test."""
+    transport = Transport() if request.param == "configured" else PartnerTransport(HERE)
+    yield transport
+    await transport.close()
+
+
 @pytest.fixture
-async def transport() -> AsyncIterator[Transport]:
-    """A pool of connections of this test."""
+async def pooled() -> AsyncIterator[Transport]:
+    """Connections that are used again."""
     transport = Transport()
     yield transport
     await transport.close()
@@ -43,10 +59,10 @@ async def silence(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
     """No answer, until the client leaves."""
 
 
-async def test_only_our_headers_are_sent(transport: Transport) -> None:
+async def test_only_our_headers_are_sent(pooled: Transport) -> None:
     """What goes upstream is what the codec wrote, and what HTTP needs."""
     async with raw_upstream(http(b"{}")) as upstream:
-        await transport.fetch(upstream.call("/v1/x?y=1"), PATIENT, unheard, most_bytes=MOST)
+        await pooled.fetch(upstream.call("/v1/x?y=1"), PATIENT, unheard, most_bytes=MOST)
         (request,) = upstream.requests
     assert request.pop("") == "POST /v1/x?y=1 HTTP/1.1"
     assert request == {**upstream.call().headers, "host": f"127.0.0.1:{upstream.port}", "content-length": "2"}
@@ -69,7 +85,7 @@ async def test_a_cookie_is_not_kept(transport: Transport) -> None:
     async with raw_upstream(http(b"{}", "Set-Cookie: __cf_bm=ada; Path=/")) as upstream:
         for _ in range(2):
             await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
-        assert upstream.connections == 1
+        assert len(upstream.requests) == 2
         assert all("cookie" not in request for request in upstream.requests)
 
 
@@ -293,23 +309,23 @@ async def test_a_cancelled_call_is_closed(
         await upstream.left.wait()
 
 
-async def test_a_connection_is_used_again_after_a_complete_answer(transport: Transport) -> None:
+async def test_a_connection_is_used_again_after_a_complete_answer(pooled: Transport) -> None:
     """Ten answers, plain and streamed, over one connection; none after an answer that was not read."""
     whole = CHUNKED + chunk(b"data: a\n\n") + chunk(b"")
     async with asyncio.timeout(PATIENCE_S), raw_upstream(whole) as upstream:
         for _ in range(5):
             assert (
-                await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
+                await pooled.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
             ).body == b"data: a\n\n"
-            assert await read(transport, upstream) == b"data: a\n\n"
+            assert await read(pooled, upstream) == b"data: a\n\n"
         assert (len(upstream.requests), upstream.connections) == (10, 1)
 
 
-async def test_an_error_is_read_and_its_connection_used_again(transport: Transport) -> None:
+async def test_an_error_is_read_and_its_connection_used_again(pooled: Transport) -> None:
     """A refusal of an upstream costs no connection."""
     async with raw_upstream(http(b"no", "Retry-After: 7", status="429 Slow down")) as upstream:
         for _ in range(3):
-            async with transport.stream(upstream.call(), PATIENT, unheard) as (reply, _):
+            async with pooled.stream(upstream.call(), PATIENT, unheard) as (reply, _):
                 assert (reply.status, reply.retry_after, reply.body) == (429, "7", b"no")
         assert upstream.connections == 1
 

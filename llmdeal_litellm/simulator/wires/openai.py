@@ -6,7 +6,7 @@ from typing import Any
 from llmdeal_litellm.simulator import answers, embeddings, errors, models, plain, refusals, stream
 from llmdeal_litellm.simulator.answers import Answer, ChatRequest
 from llmdeal_litellm.simulator.events import Chunks
-from llmdeal_litellm.simulator.providers import EMBEDDERS
+from llmdeal_litellm.simulator.providers import EMBEDDERS, LISTERS
 from llmdeal_litellm.simulator.usage import chat_usage
 from llmdeal_litellm.simulator.wires.wire import HONEST, Call, Json, Told, Wire
 
@@ -15,12 +15,12 @@ _ENDPOINTS = {"v1/chat/completions": "chat", "v1/embeddings": "embeddings"}
 
 class _OpenAi:
     def find(self, provider: str, method: str, path: str, query: Mapping[str, str]) -> Call | errors.Failure:
+        if path == "v1/models" and provider in LISTERS:
+            return _only("GET", provider, method, path) or Call(endpoint="models")
         endpoint = _ENDPOINTS.get(path)
         if endpoint is None or (endpoint == "embeddings" and provider not in EMBEDDERS):
             return errors.not_found(provider, method, "/" + path)
-        if method != "POST":
-            return errors.failure(provider, 405, f"Not allowed to {method} on /{path}")
-        return Call(endpoint=endpoint)
+        return _only("POST", provider, method, path) or Call(endpoint=endpoint)
 
     def admit(
         self, provider: str, headers: Mapping[str, str], query: Mapping[str, str]
@@ -67,6 +67,12 @@ class _OpenAi:
         if told.empty and not isinstance(made, errors.Failure):
             made |= {"data": [], "usage": {"prompt_tokens": 0, "total_tokens": 0}}
         return made
+
+
+def _only(allowed: str, provider: str, method: str, path: str) -> errors.Failure | None:
+    if method == allowed:
+        return None
+    return errors.failure(provider, 405, f"Not allowed to {method} on /{path}")
 
 
 def _usage(request: ChatRequest, answer: Answer, told: Told) -> Any:

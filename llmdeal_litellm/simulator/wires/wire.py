@@ -19,7 +19,7 @@ class Call:
     """What a path asks for."""
 
     endpoint: str
-    """`chat` or `embeddings`, whatever the provider calls it."""
+    """`chat`, `embeddings` or `models`, whatever the provider calls it."""
     model: str = ""
     """The model, where the path names it."""
     method: str = ""

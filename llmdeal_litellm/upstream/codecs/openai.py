@@ -7,6 +7,7 @@ ParameterMap. Source: OpenAI API reference, "Create chat completion", "Create em
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 
@@ -207,8 +208,15 @@ def tool_id(given: str, provider: str) -> str:
     return plain_id(given)
 
 
+def models_call(deployment: Deployment) -> UpstreamCall:
+    """The question which models a server has. Source: OpenAI API reference, "List models"."""
+    return replace(_call(deployment, "/models", {}), method="GET", body=b"")
+
+
 def _call(deployment: Deployment, path: str, body: dict[str, object]) -> UpstreamCall:
-    found = headers({"authorization": f"Bearer {key_of(deployment)}"})
+    key = key_of(deployment)
+    # A machine that a partner runs without a key is sent none.
+    found = headers({"authorization": f"Bearer {key}"} if key else {})
     if deployment.organization is not None:
         found["openai-organization"] = deployment.organization
     return UpstreamCall(f"{deployment.api_base}{path}", found, orjson.dumps(body))

@@ -62,6 +62,15 @@ def read_answer(body: bytes, json_tool: str | None, logprobs: bool) -> Answer:
     )
 
 
+def read_models(body: bytes) -> frozenset[str]:
+    """The ids of a list of models. Raises BrokenAnswer."""
+    data = read_json(body).get("data")
+    if not isinstance(data, list):
+        raise BrokenAnswer("a list of models without data")
+    names = (entry.get("id") for entry in data if isinstance(entry, dict))
+    return frozenset(name for name in names if isinstance(name, str))
+
+
 class OpenAiStream:
     """`StreamDecoder` for the OpenAI wire. The end is the `[DONE]` event."""
 

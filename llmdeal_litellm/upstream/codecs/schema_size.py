@@ -23,13 +23,15 @@ def grows_too_much(schema: Json) -> bool:
 
     A reference within what it refers to adds nothing: it cannot be inlined.
     """
+    if schema is None:
+        return False
     definitions: dict[str, list[Json]] = {}
     for name, definition in _definitions(schema):
         definitions.setdefault(name, []).append(definition)
     left = GROWTH_MAX
     inside: frozenset[str] = frozenset()
     # A value, the names it is inlined under, how often it will stand there, and how often it does already.
-    waiting = [(schema, inside, 1, 1)]
+    waiting: list[tuple[Json, frozenset[str], int, int]] = [(schema, inside, 1, 1)]
     while waiting:
         value, inside, copies, given = waiting.pop()
         if copies > given:

@@ -9,6 +9,8 @@ from llmdeal_litellm.upstream.codecs.wire import Codec, ParameterMap
 
 NATIVE_ADDRESSES: Mapping[str, str] = {"anthropic": anthropic.ADDRESS, "gemini": gemini.ADDRESS}
 """Where the providers with a wire of their own are when the config gives no address."""
+PARTNER_PROVIDER = "hosted_vllm"
+"""As whom partners' machines are spoken to: OpenAI's wire as vLLM, llama.cpp and Ollama have it."""
 
 BYO_ADDRESSES: Mapping[str, str] = {
     "openai": "https://api.openai.com/v1",

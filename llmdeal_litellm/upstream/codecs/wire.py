@@ -30,6 +30,7 @@ class UpstreamCall:
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes
+    method: str = "POST"
 
 
 class StreamDecoder(Protocol):
