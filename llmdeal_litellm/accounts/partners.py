@@ -164,8 +164,8 @@ class Partners:
         return read_partner(row)
 
     def seal_anew(self, cipher: Cipher) -> tuple[int, list[str]]:
-        """Seal the machines' keys that are under another key under the cipher's own; returns how many, and the
-        names of machines whose key cannot be read."""
+        """Seal those machines' keys that are under another key under the cipher's own; returns how many, and
+        the names of machines whose key cannot be read."""
         sealed, unreadable = 0, list[str]()
         with self._db.write():
             for partner in self.all():
