@@ -6,18 +6,18 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 import yaml
 from processes import byo_stand_ins, shipped_config, simulator_process
 
+from llmdeal_litellm.accounts.admin import Admin
 from llmdeal_litellm.accounts.byo import COLUMNS
-from llmdeal_litellm.accounts.byo_admin import ALIASES_MAX, ByoAdmin
+from llmdeal_litellm.accounts.byo_admin import ALIASES_MAX, BadByo, ByoAdmin
 from llmdeal_litellm.accounts.partners import Partners, key_of
 from llmdeal_litellm.accounts.sealing import Cipher, key_id
 from llmdeal_litellm.catalog.facts import UNKNOWN
@@ -43,9 +43,25 @@ def under(operator: Operator, key: str, previous: str | None = None) -> Operator
     return replace(operator, more=more)
 
 
-def add(operator: Operator, account: str, alias: str = MINE, key: str = KEY) -> Any:
+@contextmanager
+def byo_of(operator: Operator) -> Iterator[ByoAdmin]:
+    """What the commands do, in this process: a command takes half a second."""
+    with store_of(operator) as database:
+        yield ByoAdmin(database, read_settings(operator.environment()).encryption_keys)
+
+
+def new_account(operator: Operator) -> str:
+    """An account's id."""
+    with store_of(operator) as database:
+        database.migrate()
+        admin = Admin(database, read_settings(operator.environment()).key_pepper)
+        return admin.create_account("Ada", "pro", random_8_bytes=secrets.token_bytes(8), now_us=1)
+
+
+def add(operator: Operator, account: str, alias: str = MINE, key: str = KEY) -> None:
     """Register a key."""
-    return operator.ok("byo", "add", account, alias, *GPT, given=f"{key}\n")
+    with byo_of(operator) as admin:
+        admin.add(account, alias, "openai", "gpt-4o", UNKNOWN, key, 1)
 
 
 def dump(operator: Operator) -> str:
@@ -64,15 +80,14 @@ def dump(operator: Operator) -> str:
 
 def opened(operator: Operator) -> dict[str, str]:
     """The keys of all accounts as gateways with this environment read them."""
-    with store_of(operator) as database:
-        admin = ByoAdmin(database, read_settings(operator.environment()).encryption_keys)
+    with byo_of(operator) as admin:
         found = list(admin.keys())
         return {key.alias: key.opened(admin.cipher).reveal() for key in found}
 
 
 def test_the_life_of_a_key(any_operator: Operator) -> None:
     """Added, listed without the key, removed; the model's facts are those of the bundled table."""
-    account = any_operator.account()
+    account = new_account(any_operator)
     expected = {
         "account_id": account,
         "alias": MINE,
@@ -85,21 +100,21 @@ def test_the_life_of_a_key(any_operator: Operator) -> None:
         "reasoning": False,
         "key": "…WXYZ",
     }
-    added = add(any_operator, account)
+    added = any_operator.ok("byo", "add", account, MINE, *GPT, given=f"{KEY}\n")
     assert added == {**expected, "created_at": added["created_at"]}
     assert opened(any_operator) == {MINE: KEY}
-    for words in (("byo", "list"), ("byo", "list", account)):
-        assert any_operator.ok(*words) == {"byo": [added]}
-        assert KEY[:-4] not in any_operator.run(*words).out
+    assert any_operator.ok("byo", "list", account) == {"byo": [added]}
+    shown = any_operator.run("byo", "list").out
+    assert f"…{KEY[-4:]}" in shown
+    assert KEY[-5:] not in shown
     assert any_operator.ok("byo", "remove", account, MINE) == {**added, "removed": True}
     assert any_operator.ok("byo", "list") == {"byo": []}
     assert MINE in any_operator.refused("byo", "remove", account, MINE)
-    assert any_operator.ok("ledger", "verify")["ok"] is True
 
 
 def test_a_key_from_a_file_and_facts_by_hand(operator: Operator) -> None:
     """The end of its line is no part of the key; what the operator says goes before what the table says."""
-    account, file = operator.account(), operator.folder / "key"
+    account, file = new_account(operator), operator.folder / "key"
     file.write_text(f"{KEY}\r\n")
     by_hand = ("--context-window", "5000", "--max-output-tokens", "9000", "--vision", "--reasoning")
     words = ("--provider", "groq", "--model", "no/such-model", "--key-file", str(file), *by_hand)
@@ -128,7 +143,7 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def account(operator: Operator) -> str:
     """One for those who register nothing."""
-    return operator.account()
+    return new_account(operator)
 
 
 @pytest.mark.parametrize("why", REFUSED)
@@ -144,37 +159,36 @@ def test_what_cannot_be_registered(operator: Operator, account: str, why: str) -
 
 def test_a_name_that_is_taken(any_operator: Operator) -> None:
     """Within the account; what is there stays as it was. Another account may have the same."""
-    account = any_operator.account()
+    account = new_account(any_operator)
     add(any_operator, account)
     before = dump(any_operator)
     sentence = any_operator.refused("byo", "add", account, MINE, *GPT, given="another-key-0123")
     assert "taken" in sentence
     assert f"llmdeal byo remove {account} {MINE}" in sentence
     assert dump(any_operator) == before
-    add(any_operator, any_operator.account(), key="another-key-0123")
+    add(any_operator, new_account(any_operator), key="another-key-0123")
 
 
 def test_no_such_account(operator: Operator) -> None:
     """Whoever is asked for."""
-    for words in (("add", "acct_0", MINE, *GPT), ("list", "acct_0")):
-        assert "acct_0" in operator.refused("byo", *words, given=KEY)
-    for words in (("remove", "acct_0", MINE), ("test", "acct_0", MINE)):
-        assert MINE in operator.refused("byo", *words)
+    assert "acct_0" in operator.refused("byo", "add", "acct_0", MINE, *GPT, given=KEY)
+    assert "acct_0" in operator.refused("byo", "list", "acct_0")
+    assert MINE in operator.refused("byo", "test", "acct_0", MINE)
 
 
 def test_an_account_has_a_bound(any_operator: Operator) -> None:
     """So that a list of models does not grow for ever."""
-    account = any_operator.account()
-    with store_of(any_operator) as database:
-        admin = ByoAdmin(database, read_settings(any_operator.environment()).encryption_keys)
+    account = new_account(any_operator)
+    with byo_of(any_operator) as admin:
         for number in range(ALIASES_MAX):
             admin.add(account, f"byo-{number}", "openai", "m", UNKNOWN, KEY, 1)
-    assert str(ALIASES_MAX) in any_operator.refused("byo", "add", account, MINE, *GPT, given=KEY)
+        with pytest.raises(BadByo, match=str(ALIASES_MAX)):
+            admin.add(account, MINE, "openai", "m", UNKNOWN, KEY, 1)
 
 
 def test_the_config_says_whose_keys(operator: Operator) -> None:
     """An operator may allow fewer providers, and no others."""
-    account, config = operator.account(), shipped_config()
+    account, config = new_account(operator), shipped_config()
     file = operator.folder / "fewer.yaml"
     for providers, said in ({"groq": None}, "groq"), ({"acme": None}, "acme"), ({}, "allowed: "):
         config["llmdeal"]["byo"] = {"providers": providers}
@@ -205,11 +219,12 @@ def test_names_of_accounts_cannot_be_declared(operator: Operator) -> None:
 def test_a_dump_shows_no_key(any_operator: Operator) -> None:
     """Not as text and not in hexadecimal, before and after a change of the key-encryption key."""
     first = under(any_operator, OLD)
-    account = first.account()
+    account = new_account(first)
     add(first, account)
     both = under(any_operator, NEW, OLD)
     before = dump(first)
-    both.ok("secrets", "rotate")
+    with byo_of(both) as admin:
+        assert admin.rotate().rotated == 1
     for text in (before, dump(both)):
         assert MINE in text
         for part in (KEY, KEY[4:16], KEY[-8:]):
@@ -219,7 +234,7 @@ def test_a_dump_shows_no_key(any_operator: Operator) -> None:
 
 def test_a_stolen_row_does_not_open(any_operator: Operator) -> None:
     """A copy in another account, or for another provider, is listed as unreadable; a row is never moved."""
-    victim, thief = any_operator.account(), any_operator.account()
+    victim, thief = new_account(any_operator), new_account(any_operator)
     add(any_operator, victim)
     kept = COLUMNS.replace("account_id", "?").replace("provider", "?", 1)
     with store_of(any_operator) as database:
@@ -232,14 +247,15 @@ def test_a_stolen_row_does_not_open(any_operator: Operator) -> None:
         for column, value in (("account_id", thief), ("provider", "groq"), ("alias", "byo-z")):
             with pytest.raises(StatementRefused, match="never moved"), database.write():
                 database.run(f"UPDATE byo_keys SET {column} = ? WHERE account_id = ?", (value, victim))
-    shown = {(one["account_id"], one["alias"]): one["key"] for one in any_operator.ok("byo", "list")["byo"]}
+    listed = any_operator.ok("byo", "list")["byo"]
+    shown = {(one["account_id"], one["alias"]): one["key"] for one in listed}
     assert shown == {(victim, MINE): "…WXYZ", (thief, MINE): "unreadable", (victim, "byo-q"): "unreadable"}
 
 
 def test_a_change_of_the_key_encryption_key(any_operator: Operator) -> None:
     """Old key, both keys, new key: all read all the time; whoever has the wrong one is told so."""
     first, both, last = under(any_operator, OLD), under(any_operator, NEW, OLD), under(any_operator, NEW)
-    account = first.account()
+    account = new_account(first)
     add(first, account)
     assert "LLMDEAL_ENCRYPTION_KEY" in last.refused("byo", "list")
     # Others may not have the new one yet: until the change is made, what is added is sealed under the old.
@@ -249,7 +265,7 @@ def test_a_change_of_the_key_encryption_key(any_operator: Operator) -> None:
     done = both.ok("secrets", "rotate")
     assert done == {"key_id": key_id(bytes.fromhex(NEW)), "rotated": 2, "unreadable": []}
     assert opened(both) == opened(last) == {MINE: KEY, "byo-second": "another-key-0123"}
-    assert both.ok("secrets", "rotate")["rotated"] == last.ok("secrets", "rotate")["rotated"] == 0
+    assert last.ok("secrets", "rotate")["rotated"] == 0
     sentence = first.refused("byo", "list")
     assert "LLMDEAL_ENCRYPTION_KEY_PREVIOUS" in sentence
     assert OLD not in sentence
@@ -274,21 +290,18 @@ def test_a_change_of_the_key_seals_partners_keys_anew(any_operator: Operator) ->
 def test_keys_that_are_added_during_a_change(any_operator: Operator) -> None:
     """Whichever comes first: when all is done, nothing is under the old one."""
     first, both = under(any_operator, OLD), under(any_operator, NEW, OLD)
-    keys = (bytes.fromhex(NEW), bytes.fromhex(OLD))
-    accounts = [first.account() for _ in range(3)]
+    accounts = [new_account(first) for _ in range(3)]
     add(first, accounts[0])
     begun = threading.Barrier(len(accounts) + 1)
 
     def add_many(account: str) -> None:
-        with store_of(both) as database:
-            admin = ByoAdmin(database, keys)
+        with byo_of(both) as admin:
             begun.wait()
             for number in range(20):
                 admin.add(account, f"byo-{number}", "openai", "m", UNKNOWN, KEY, 1)
 
     def rotate() -> int:
-        with store_of(both) as database:
-            admin = ByoAdmin(database, keys)
+        with byo_of(both) as admin:
             begun.wait()
             return len(admin.rotate().unreadable)
 
@@ -299,14 +312,14 @@ def test_keys_that_are_added_during_a_change(any_operator: Operator) -> None:
             one.result()
     with store_of(both) as database:
         found = database.rows("SELECT key_id, count(*) FROM byo_keys GROUP BY key_id")
-    assert found == [(key_id(keys[0]), 61)]
+    assert found == [(key_id(bytes.fromhex(NEW)), 61)]
     assert set(opened(under(any_operator, NEW)).values()) == {KEY}
 
 
 def test_a_key_under_neither_is_named(any_operator: Operator) -> None:
     """Exit code 1; the others are encrypted anew all the same."""
     first, both = under(any_operator, OLD), under(any_operator, NEW, OLD)
-    account = first.account()
+    account = new_account(first)
     for alias in ("byo-a", "byo-b", "byo-c"):
         add(first, account, alias)
     with store_of(first) as database, database.write():
@@ -317,7 +330,6 @@ def test_a_key_under_neither_is_named(any_operator: Operator) -> None:
         2,
         [{"account_id": account, "alias": "byo-b"}],
     )
-    assert "byo-b" in both.run("secrets", "rotate").out
 
 
 def test_a_previous_key_alone_is_refused(operator: Operator) -> None:
@@ -347,7 +359,7 @@ def test_the_key_is_tried_at_its_provider(simulator: str, tmp_path: Path) -> Non
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     operator = Operator(tmp_path, {"LLMDEAL_CONFIG": str(file)})
-    account = operator.account()
+    account = new_account(operator)
     add(operator, account, "byo-good")
     add(operator, account, "byo-bad", "own-rejected-key")
 
