@@ -16,7 +16,9 @@ from machines import ALIAS, QUICK, Registry, TestMachine
 from processes import Config, until
 
 from llmdeal_litellm.accounts.admin import Admin
+from llmdeal_litellm.accounts.refunds import refund
 from llmdeal_litellm.catalog.model import Wallet
+from llmdeal_litellm.ledger.database import Database
 
 MANY = 1_000_000_000
 FUNDS_NANO = 10**12
@@ -76,6 +78,23 @@ class ConsortiumGateway(FaultGateway):
         """Rows of the store."""
         with closing(self._settings.store.open()) as database:
             return database.rows(select, values)
+
+    @contextmanager
+    def store(self) -> Iterator[Database]:
+        """A connection to the store."""
+        with closing(self._settings.store.open()) as database:
+            yield database
+
+    def house(self) -> dict[str, int]:
+        """What the house's accounts have of charges and refunds, once no hold is open."""
+        self.ends()
+        select = "SELECT house, sum(amount) FROM house_entries WHERE house <> 'topups' GROUP BY house"
+        return {house: amount for house, amount in self.rows(select) if amount}
+
+    def refund(self, request: str) -> int:
+        """The operator gives back what a request was charged; returns how much."""
+        with self.store() as database:
+            return refund(database, request, note="", now_us=database.now_us()).amount
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample of the gateway's metrics; 0 when it has none."""

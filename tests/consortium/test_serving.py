@@ -75,6 +75,16 @@ def test_what_a_failed_probe_says(
         assert_none_available(gateway, gateway.customer(), machines[0])
 
 
+def test_a_machine_without_a_key_is_sent_none(tmp_path: Path, machines: Machines) -> None:
+    """No empty one either; this one asks for a key."""
+    with serving(tmp_path) as gateway:
+        name = gateway.registry.add(machines[0], key=None)
+        gateway.reached_why(name, "status 401")
+        sent = {header.lower() for header, _ in machines[0].requests()[0]["headers"]}
+
+        assert "authorization" not in sent
+
+
 def test_the_operator_pauses_resumes_and_removes(tmp_path: Path, machines: Machines) -> None:
     """Each word is known soon; what is under way ends as usual; a removed one is never asked again."""
     machine, _ = machines

@@ -85,11 +85,12 @@ class Registry:
         capacity: int = 8,
         share: int = 7000,
         model: str = MODEL,
+        key: str | None = KEY,
     ) -> str:
         """Register a machine, or an address; returns its name."""
         url = machine if isinstance(machine, str) else machine.url
         name = f"gpu-{secrets.token_hex(4)}"
-        made = Machine(name, alias, url, model, capacity, share, KEY)
+        made = Machine(name, alias, url, model, capacity, share, key)
         self._partners.add(made, random_8_bytes=secrets.token_bytes(8), now_us=_now_us())
         self._names.append(name)
         return name
