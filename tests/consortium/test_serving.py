@@ -35,8 +35,7 @@ def test_only_a_machine_whose_probe_passed_serves(tmp_path: Path, machines: Mach
     with serving(tmp_path) as gateway:
         key = gateway.customer()
         name = gateway.registry.add(good)
-        good.reached("count", at_least=4)
-        assert gateway.registry.partner(name).why == "status 500"
+        gateway.reached_why(name, "status 500")
         assert_none_available(gateway, key, good)
         good.reset()
         gateway.registry.is_soon(name, PartnerState.ACTIVE)

@@ -49,6 +49,14 @@ class TestMachine:
         found: list[dict[str, Any]] = self.control.get("/requests", params={"last": 2000}).json()["requests"]
         return found
 
+    def probes(self) -> int:
+        """How many of them were probes."""
+        return sum("Say OK." in str(r["body"]) for r in self.requests())
+
+    def reached_probes(self, count: int) -> None:
+        """Wait for so many."""
+        until(lambda: self.probes() >= count, patience_s=60, what=f"{count} probes")
+
     def chats(self) -> list[dict[str, Any]]:
         """Its chat completions that were no probe."""
         asked = [r for r in self.requests() if r["path"].endswith("/chat/completions")]
