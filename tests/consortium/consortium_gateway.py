@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from concealment import watch
 from fault_gateway import FaultGateway
-from machines import ALIAS, QUICK, Registry, TestMachine
+from machines import ALIAS, QUICK, Registry, RunningMachine
 from processes import Config, until
 
 from llmdeal_litellm.accounts.admin import Admin
@@ -119,7 +119,7 @@ class ConsortiumGateway(FaultGateway):
         deployment = self.registry.partner(name).deployment
         return self.metric("llmdeal_capacity_skips_total", deployment=deployment)
 
-    def until_waiting(self, machines: Sequence[TestMachine], count: int) -> None:
+    def until_waiting(self, machines: Sequence[RunningMachine], count: int) -> None:
         """Wait until so many requests stand at the barriers of these machines."""
 
         def waiting() -> bool:
@@ -128,7 +128,7 @@ class ConsortiumGateway(FaultGateway):
         until(waiting, what=f"{count} requests to wait")
 
     def first_let_in(
-        self, pool: ThreadPoolExecutor, key: str, machine: TestMachine
+        self, pool: ThreadPoolExecutor, key: str, machine: RunningMachine
     ) -> "Future[httpx.Response]":
         """Ask until a request is let in and waits at the machine's barrier."""
 

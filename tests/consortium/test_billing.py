@@ -8,11 +8,11 @@ import pytest
 from answers import chunks_of
 from consortium_gateway import ConsortiumGateway, serving
 from counting import tokens_of
-from machines import INPUT_NANO, KEY, OUTPUT_NANO, QUICK, TestMachine
+from machines import INPUT_NANO, KEY, OUTPUT_NANO, QUICK, RunningMachine
 
 from llmdeal_litellm.accounts.partner_statements import partner_pages, partner_statement
 
-Machines = tuple[TestMachine, TestMachine]
+Machines = tuple[RunningMachine, RunningMachine]
 SELDOM = {**QUICK, "probe_every_s": 600}
 TEXT = "Please say 40 words."
 OWN_INPUT = tokens_of(TEXT) + 8

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from consortium_gateway import consortium_config
 from fleet_world import FleetWorld, fleet_world
-from machines import ALIAS, INPUT_NANO, KNOWN_WITHIN_S, OUTPUT_NANO, QUICK, Registry, TestMachine
+from machines import ALIAS, INPUT_NANO, KNOWN_WITHIN_S, OUTPUT_NANO, QUICK, Registry, RunningMachine
 from postgres_server import PostgresServer
 from processes import until
 from redis_server import RedisServer
@@ -63,7 +63,7 @@ def fleet(tmp_path: Path, postgres: PostgresServer, own_redis: RedisServer) -> I
         yield Fleet(world, Registry(database, world.encryption_key))
 
 
-def test_workers_agree_on_machines(fleet: Fleet, machines: tuple[TestMachine, TestMachine]) -> None:
+def test_workers_agree_on_machines(fleet: Fleet, machines: tuple[RunningMachine, RunningMachine]) -> None:
     """Known to both within 5 s, probed by one at a time, served by nobody when paused; a worker that dies in
     the middle of a stream leaves its machine paid for what was delivered."""
     machine, _ = machines
@@ -99,7 +99,7 @@ def test_workers_agree_on_machines(fleet: Fleet, machines: tuple[TestMachine, Te
     fleet.world.gateway.kill()
 
 
-def killed_in_the_middle(fleet: Fleet, customer: Customer, machine: TestMachine) -> dict[str, Any]:
+def killed_in_the_middle(fleet: Fleet, customer: Customer, machine: RunningMachine) -> dict[str, Any]:
     """Kill the worker that streams an answer; returns the record of its end."""
     machine.script("slow", delay_ms=200, times=None)
     body = {

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from answers import chunks_of, content_of, error_of
 from consortium_gateway import ConsortiumGateway, in_thread, serving
-from machines import QUICK, TestMachine
+from machines import QUICK, RunningMachine
 
 from llmdeal_litellm.accounts.partners import PartnerState
 
 HOLDS = "SELECT count(*) FROM records WHERE kind = 'hold'"
-Machines = tuple[TestMachine, TestMachine]
+Machines = tuple[RunningMachine, RunningMachine]
 SELDOM = {**QUICK, "probe_every_s": 600}
 """After the first probe none comes, so that nothing but traffic says how a machine is."""
 
 
-def assert_none_available(gateway: ConsortiumGateway, key: str, *machines: TestMachine) -> None:
+def assert_none_available(gateway: ConsortiumGateway, key: str, *machines: RunningMachine) -> None:
     """The 503 to the letter; nothing is held and no machine is asked."""
     asked, holds = [len(m.chats()) for m in machines], gateway.rows(HOLDS)
     answer = gateway.chat(key)

@@ -1,4 +1,4 @@
-"""The capacity of a machine is the fleet's: never passed, used to the last place, freed when a worker goes."""
+"""A machine's capacity is the fleet's: never passed, used to the last place, freed when a worker goes."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -22,10 +22,8 @@ INPUT_NANO, OUTPUT_NANO = 150, 450
 """What a token of ALIAS costs in the shipped config, nano-USD."""
 
 
-class TestMachine:
+class RunningMachine:
     """A running machine: the simulator's own names for what goes on there."""
-
-    __test__ = False
 
     def __init__(self, address: str) -> None:
         self.url = f"{address}/generic/v1"
@@ -70,10 +68,10 @@ class TestMachine:
 
 
 @contextmanager
-def running_machine() -> Iterator[TestMachine]:
+def running_machine() -> Iterator[RunningMachine]:
     """One, until the block ends."""
     with simulator_process() as address:
-        machine = TestMachine(address)
+        machine = RunningMachine(address)
         yield machine
         machine.control.close()
 
@@ -87,7 +85,7 @@ class Registry:
 
     def add(
         self,
-        machine: TestMachine | str,
+        machine: RunningMachine | str,
         *,
         alias: str = ALIAS,
         capacity: int = 8,
@@ -117,7 +115,7 @@ class Registry:
         partner: Partner = until(found, what=f"{name} to be {state.value}: {self.partner(name)}")
         return partner
 
-    def active(self, *machines: TestMachine, **terms: Any) -> list[str]:
+    def active(self, *machines: RunningMachine, **terms: Any) -> list[str]:
         """Register machines and wait until their first probes have passed; returns their names."""
         names = [self.add(machine, **terms) for machine in machines]
         for name in names:

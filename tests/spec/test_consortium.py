@@ -7,7 +7,16 @@ from typing import Any
 import httpx
 import pytest
 from answers import assert_refusal, chunks_of, untouched
-from machines import ALIAS, INPUT_NANO, KEY, KNOWN_WITHIN_S, MODEL, OUTPUT_NANO, TestMachine, running_machine
+from machines import (
+    ALIAS,
+    INPUT_NANO,
+    KEY,
+    KNOWN_WITHIN_S,
+    MODEL,
+    OUTPUT_NANO,
+    RunningMachine,
+    running_machine,
+)
 from openai import InternalServerError, OpenAI
 from processes import llmdeal, until
 from world import Customer, World
@@ -20,7 +29,7 @@ POINTLESS = frozenset({"retry-after", "x-should-retry"})
 class Operator:
     """Runs `llmdeal partner` on the gateway's store."""
 
-    def __init__(self, world: World, machine: TestMachine) -> None:
+    def __init__(self, world: World, machine: RunningMachine) -> None:
         self._world, self._machine = world, machine
         self.names: list[str] = []
 
@@ -47,14 +56,14 @@ class Operator:
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[TestMachine]:
+def machine() -> Iterator[RunningMachine]:
     """One machine for all tests here; each registers it anew."""
     with running_machine() as found:
         yield found
 
 
 @pytest.fixture
-def operator(world: World, machine: TestMachine) -> Iterator[Operator]:
+def operator(world: World, machine: RunningMachine) -> Iterator[Operator]:
     """An operator; what he registered is removed afterwards."""
     machine.reset()
     operator = Operator(world, machine)
@@ -64,7 +73,7 @@ def operator(world: World, machine: TestMachine) -> Iterator[Operator]:
 
 
 def test_a_machine_is_known_and_forgotten_within_5_s(
-    world: World, customer: Customer, operator: Operator, machine: TestMachine
+    world: World, customer: Customer, operator: Operator, machine: RunningMachine
 ) -> None:
     """Added, paused, resumed, removed: each time the answers follow. A refusal holds and sends nothing."""
     name = operator.add()
@@ -85,7 +94,7 @@ def test_a_machine_is_known_and_forgotten_within_5_s(
 
 
 def test_answers_and_the_statement(
-    world: World, customer: Customer, operator: Operator, machine: TestMachine
+    world: World, customer: Customer, operator: Operator, machine: RunningMachine
 ) -> None:
     """Plain and streamed answers as from any model, at the alias's own rate; inflated usage is cut; the
     partner's statement adds up to what was charged."""
