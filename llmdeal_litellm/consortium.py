@@ -21,10 +21,10 @@ from llmdeal_litellm.accounts.partners import (
 )
 from llmdeal_litellm.accounts.sealing import Cipher
 from llmdeal_litellm.catalog.model import Deployment, Kind, Partnering, Payee, Secret
-from llmdeal_litellm.health import NotNow
 from llmdeal_litellm.ledger.database import Database, StoreFailed
 from llmdeal_litellm.ledger.readers import Reader
 from llmdeal_litellm.ledger.rows import US_PER_S
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.codecs.table import PARTNER_PROVIDER
 from llmdeal_litellm.upstream.failures import Throttled, UpstreamFailure

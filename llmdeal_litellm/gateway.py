@@ -22,7 +22,7 @@ from llmdeal_litellm.buckets import Limiter, LocalLimiter
 from llmdeal_litellm.catalog.model import Catalog, Deployment, Egress, Member
 from llmdeal_litellm.consortium import Consortium
 from llmdeal_litellm.fleet import Fleet
-from llmdeal_litellm.health import ByoHealth, DeploymentHealth, Health, Places, Retries
+from llmdeal_litellm.health import ByoHealth, DeploymentHealth, Health, Retries
 from llmdeal_litellm.health_report import Reporter, report_path, write_report
 from llmdeal_litellm.ledger.database import StoreFailed
 from llmdeal_litellm.ledger.rows import US_PER_S, Lease
@@ -36,6 +36,7 @@ from llmdeal_litellm.services import Services
 from llmdeal_litellm.settings import Settings
 from llmdeal_litellm.shared_buckets import RedisLimiter
 from llmdeal_litellm.shared_health import SharedHealth
+from llmdeal_litellm.shared_places import SharedPlaces
 from llmdeal_litellm.upstream.calls import Upstreams
 from llmdeal_litellm.upstream.codecs.litellm import UnknownProvider, default_api_base, parameter_maps
 from llmdeal_litellm.upstream.codecs.table import (
@@ -97,8 +98,7 @@ class Gateway:
         self._report_path = report_path(settings.data_dir, self._worker_id)
         self._running: list[asyncio.Task[None]] = []
         self._fleet = _fleet(settings, self._worker_id, metrics, workers)
-        places = Places(self._workers)
-        limiter, health = self._shared_or_own(catalog, places)
+        limiter, health = self._shared_or_own(catalog)
         self.services = Services(
             catalog=catalog,
             rates_table=RatesTable(catalog),
@@ -122,15 +122,12 @@ class Gateway:
         keys = settings.encryption_keys
         self._consortium = Consortium(self.services, self._reader, settings.store.open_registry, keys)
 
-    def _workers(self) -> int:
-        return 1 if self._fleet is None else self._fleet.size
-
     def _forget(self) -> None:
         """What is known of keys and accounts may have changed."""
         self._callers.forget()
         self._byo_keys.forget()
 
-    def _shared_or_own(self, catalog: Catalog, places: Places) -> tuple[Limiter, Health]:
+    def _shared_or_own(self, catalog: Catalog) -> tuple[Limiter, Health]:
         """Limits and breakers of the whole fleet, or of this process."""
         deployments = [deployment.id for deployment in catalog.deployments()]
         if self._fleet is None:
@@ -141,7 +138,6 @@ class Gateway:
                 now_s=time.time,
                 on_change=self._tell,
                 metrics=self._metrics,
-                places=places,
             )
         self._fleet.when_callers_change(self._forget)
         return RedisLimiter(self._fleet, time.monotonic_ns), SharedHealth(
@@ -152,7 +148,7 @@ class Gateway:
             now_s=time.time,
             on_change=self._tell,
             metrics=self._metrics,
-            places=places,
+            places=SharedPlaces(self._fleet),
         )
 
     def start(self) -> int:

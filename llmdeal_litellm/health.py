@@ -1,14 +1,14 @@
 """Which deployments may be called: a breaker and a cool-down for each, places where the capacity is bounded,
 and what an operator is told."""
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from types import TracebackType
 
 from llmdeal_litellm.catalog.model import Breaking, Retrying
 from llmdeal_litellm.metrics import Metrics, counted
+from llmdeal_litellm.places import NotNow, Places
 from llmdeal_litellm.policy import breaker
 from llmdeal_litellm.policy.breaker import Breaker, Outcome, State
 from llmdeal_litellm.policy.retry_budget import RetryBudget
@@ -16,10 +16,6 @@ from llmdeal_litellm.upstream.failures import InputRefused, KeyRefused, Throttle
 
 BYO_WATCHED_MAX = 10_000
 """So many upstreams of accounts' own keys are judged by what they did; a forgotten one is tried anew."""
-
-
-class NotNow(Exception):
-    """The deployment may not be called: its breaker is open, its probe is out, it cools down or is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,45 +26,6 @@ class DeploymentHealth:
     state: State
     since_s: float
     why: str
-
-
-class Places:
-    """Calls under way at deployments that take only so many at once, partners' machines.
-
-    `workers` says how many processes call them: each takes its share of a capacity, and at least one place.
-    """
-
-    def __init__(self, workers: Callable[[], int] = lambda: 1) -> None:
-        self._workers = workers
-        self._capacities: Mapping[str, int] = {}
-        self._taken: Counter[str] = Counter()
-
-    def limit(self, capacities: Mapping[str, int]) -> None:
-        """From now on these deployments, and no others, take so many calls at once."""
-        self._capacities = capacities
-
-    def load(self, deployment: str) -> Fraction:
-        """How much of what this process may use is in use: 1 and above when no place is left."""
-        return Fraction(self._taken[deployment], max(1, self._capacities[deployment] // self._workers()))
-
-    def is_full(self, deployment: str) -> bool:
-        """Whether no place is left."""
-        return deployment in self._capacities and self.load(deployment) >= 1
-
-    def take(self, deployment: str) -> bool:
-        """Take a place; whether there is one to `give` back. Raises NotNow when none is left."""
-        if deployment not in self._capacities:
-            return False
-        if self.is_full(deployment):
-            raise NotNow(deployment)
-        self._taken[deployment] += 1
-        return True
-
-    def give(self, deployment: str) -> None:
-        """Give a place back."""
-        self._taken[deployment] -= 1
-        if not self._taken[deployment]:
-            del self._taken[deployment]
 
 
 class Retries:
@@ -285,7 +242,10 @@ class Call:
         self._turn = 0
 
     async def __aenter__(self) -> None:
-        self._placed = self._health.places.take(self._deployment)
+        places = self._health.places
+        if places.are_bounded(self._deployment):
+            await places.take(self._deployment)
+            self._placed = True
         try:
             self._turn = await self._health.begin(self._deployment)
         except BaseException:

@@ -14,7 +14,8 @@ from llmdeal_litellm.errors import (
     ServiceUnavailable,
     UpstreamCircuitOpen,
 )
-from llmdeal_litellm.health import Call, NotNow
+from llmdeal_litellm.health import Call
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.failures import InputRefused, UpstreamFailure
 from llmdeal_litellm.upstream.route import Candidate, Route

@@ -16,8 +16,8 @@ LAYERS = (
     ("errors", "money", "limits", "metrics", "redis_link"),
     ("catalog", "fleet"),
     ("policy", "ledger"),
-    ("accounts", "buckets", "health", "health_report", "shared_breakers", "upstream", "settings"),
-    ("shared_buckets", "shared_health"),
+    ("accounts", "buckets", "health", "health_report", "places", "shared_breakers", "upstream", "settings"),
+    ("shared_buckets", "shared_health", "shared_places"),
     ("holding",),
     ("exchange", "naming", "repeats", "services", "serving", "refusals", "request_log"),
     ("consortium",),
@@ -28,6 +28,7 @@ LAYERS = (
 SIDEWAYS = frozenset(
     {
         ("ledger", "policy"),
+        ("health", "places"),
         ("health", "upstream"),
         ("health_report", "health"),
         ("request_log", "exchange"),

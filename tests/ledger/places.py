@@ -26,7 +26,7 @@ SELECT string_agg(part, ' ' ORDER BY part) FROM (
 """
 """Changes with every change of a table, an index, a trigger or a constraint, and with no change of rows."""
 
-TABLES = "accounts wallets keys open_holds records house_entries settings idempotency".split()
+TABLES = "accounts wallets keys open_holds records house_entries settings idempotency partners".split()
 
 
 @dataclass(frozen=True)
