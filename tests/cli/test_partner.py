@@ -13,7 +13,7 @@ from llmdeal_litellm.policy.usage import Billed, Rule
 from .books import do, hold, store_of, void
 from .operator_command import Operator
 
-URL, ALIAS = "https://gpu1.example/v1", "consortium-llama-70b"
+URL, ALIAS = "https://gpu1.example.com/v1", "consortium-llama-70b"
 TERMS = {
     "--url": URL,
     "--model": "llama-3.3-70b",
@@ -77,8 +77,8 @@ def used(operator: Operator) -> Iterator[Operator]:
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("url", "gpu1.example", "is not an address; write https://"),
-        ("url", "http://gpu1.example/v1", "list its host under llmdeal.partners.allowed_hosts"),
+        ("url", "gpu1.example.com", "the address must be https://host"),
+        ("url", "http://gpu1.example.com/v1", "use https, or let the operator list"),
         (
             "alias",
             "llama-3.3-70b",

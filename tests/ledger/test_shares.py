@@ -4,8 +4,9 @@ takes both back."""
 import pytest
 
 from llmdeal_litellm.accounts.partner_statements import partner_pages, partner_statement
-from llmdeal_litellm.accounts.partners import KeyCipher, Machine, NameTaken, Partners
+from llmdeal_litellm.accounts.partners import Machine, NameTaken, Partners, key_of
 from llmdeal_litellm.accounts.refunds import AlreadyRefunded, NothingCharged, refund
+from llmdeal_litellm.accounts.sealing import Cipher
 from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.database import StatementRefused
 from llmdeal_litellm.ledger.ops import CloseHold, Credit, MarkDelivered, Refund, Refunded
@@ -16,6 +17,7 @@ from .bank import Bank, open_hold, quote
 from .places import Place
 
 FUNDS = 1_000_000
+KEYS = (bytes(32),)
 
 
 class Shop:
@@ -26,7 +28,7 @@ class Shop:
         self.account = self.bank.account()
         self.key = self.bank.key(self.account)
         self.bank.do(Credit(self.account, "base", FUNDS))
-        self.partners = Partners(self.bank.database, KeyCipher(bytes(32)))
+        self.partners = Partners(self.bank.database, KEYS)
         machine = Machine("gpu-1", "consortium-x", "https://gpu1.example/v1", "m", 4, 7000, "sk-secret")
         self.partner = self.partners.add(machine, random_8_bytes=bytes(8), now_us=0)
 
@@ -211,10 +213,10 @@ def test_a_key_is_kept_sealed_and_bound_to_its_machine(shop: Shop) -> None:
     shop.bank.database.run("UPDATE partners SET sealed_key = ? WHERE name = 'gpu-2'", (stored,))
 
     assert "sk-secret" not in stored
-    assert KeyCipher(bytes(32)).open(shop.partner) == "sk-secret"
-    assert KeyCipher(bytes(31) + b"1").open(shop.partner) is None
-    assert KeyCipher(bytes(32)).open(other) == KeyCipher(bytes(32)).open(swapped) == ""
-    assert KeyCipher(bytes(32)).open(shop.partners.named("gpu-2")) is None
+    assert key_of(shop.partner, Cipher(*KEYS)) == "sk-secret"
+    assert key_of(shop.partner, Cipher(bytes(31) + b"1")) is None
+    assert key_of(other, Cipher(*KEYS)) == key_of(swapped, Cipher(*KEYS)) == ""
+    assert key_of(shop.partners.named("gpu-2"), Cipher(*KEYS)) is None
 
 
 def test_a_probe_is_claimed_by_one_and_due_again_later(shop: Shop) -> None:

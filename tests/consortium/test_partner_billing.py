@@ -150,7 +150,7 @@ def test_a_machine_is_told_nothing_of_the_caller(tmp_path: Path, machines: Machi
         assert body["messages"] == [{"role": "user", "content": "A prompt."}]
         assert names == {
             *("host", "authorization", "content-type", "content-length"),
-            *("accept", "accept-encoding", "user-agent"),
+            *("accept", "accept-encoding", "connection", "user-agent"),
         }
         assert {name.lower(): value for name, value in sent["headers"]}["authorization"] == f"Bearer {KEY}"
         secrets = ("of-the-caller", "203.0.113", account, key_id, key)
