@@ -13,7 +13,7 @@ from llmdeal_litellm.policy.usage import Billed, Rule
 from .books import do, hold, store_of, void
 from .operator_command import Operator
 
-URL, ALIAS = "https://gpu1.example.com/v1", "consortium-llama-70b"
+URL, ALIAS = "https://93.184.216.34/v1", "consortium-llama-70b"
 TERMS = {
     "--url": URL,
     "--model": "llama-3.3-70b",

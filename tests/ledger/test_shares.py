@@ -29,7 +29,7 @@ class Shop:
         self.key = self.bank.key(self.account)
         self.bank.do(Credit(self.account, "base", FUNDS))
         self.partners = Partners(self.bank.database, KEYS)
-        machine = Machine("gpu-1", "consortium-x", "https://gpu1.example/v1", "m", 4, 7000, "sk-secret")
+        machine = Machine("gpu-1", "consortium-x", "https://gpu1.example.com/v1", "m", 4, 7000, "sk-secret")
         self.partner = self.partners.add(machine, random_8_bytes=bytes(8), now_us=0)
 
     def charge(self, request: str, output: int, share: int | None = 7000) -> None:
