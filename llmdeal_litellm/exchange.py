@@ -127,8 +127,9 @@ class Exchange:
             raise InvalidRequest(
                 f"'{request.model}' does not take images. Use a model with the tag 'vision'."
             )
+        counter = self.services.counts.of(self.known_caller.account_id)
         count = await self.services.off_loop(
-            body_bytes, lambda: tokens.count_chat(request, alias.image_tokens, self.services.count)
+            body_bytes, lambda: tokens.count_chat(request, alias.image_tokens, counter)
         )
         expected_output = bands(count.preview, request.output_limit).expected
         members = self.services.offered(alias, own_input=count.own, expected_output=expected_output)

@@ -32,6 +32,7 @@ from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.messages import Message, TextPart
 from llmdeal_litellm.policy.rates import RatesTable
+from llmdeal_litellm.remembered_counts import RememberedCounts
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.settings import Settings
 from llmdeal_litellm.shared_buckets import RedisLimiter
@@ -92,6 +93,10 @@ class Gateway:
             on_foreign_write=self._forget,
         )
         encoding = tiktoken.get_encoding("cl100k_base")
+
+        def count(text: str) -> int:
+            return len(encoding.encode_ordinary(text))
+
         catalog = with_addresses(catalog)
         spoken = codecs(_parameter_maps(catalog, self._byo_addresses))
         self._reporter = Reporter()
@@ -112,7 +117,8 @@ class Gateway:
             byo_health=ByoHealth(catalog.breaking, monotonic_s=time.monotonic, metrics=metrics),
             retries=Retries(catalog.retrying, time.monotonic),
             metrics=metrics,
-            count=lambda text: len(encoding.encode_ordinary(text)),
+            count=count,
+            counts=RememberedCounts(count),
             decode=encoding.decode,
             key_pepper=settings.key_pepper,
             now_s=time.time,

@@ -21,6 +21,7 @@ from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.lanes import cheapest_first, least_loaded_first
 from llmdeal_litellm.policy.rates import RatesTable
 from llmdeal_litellm.policy.tokens import TokenCounter
+from llmdeal_litellm.remembered_counts import RememberedCounts
 from llmdeal_litellm.upstream.calls import Upstreams
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Services:
     retries: Retries
     metrics: Metrics
     count: TokenCounter
+    counts: RememberedCounts
     decode: Callable[[list[int]], str]
     key_pepper: bytes
     now_s: Callable[[], float]

@@ -35,9 +35,8 @@ async def cost_preview(http: HttpExchange, exchange: Exchange) -> None:
     if any(m.images for m in messages) and not alias.vision:
         raise InvalidRequest(f"'{model}' takes no images. Use a model with the tag 'vision'.")
     chars = sum(len(m.text) for m in messages)
-    tokens = await services.off_loop(
-        chars, lambda: count_preview(messages, alias.image_tokens, services.count)
-    )
+    counter = services.counts.of(exchange.known_caller.account_id)
+    tokens = await services.off_loop(chars, lambda: count_preview(messages, alias.image_tokens, counter))
     await http.respond(200, _estimate(model, alias, tokens, limit))
 
 
