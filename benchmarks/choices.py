@@ -33,16 +33,6 @@ CONNECTIONS = 16
 BEGIN_PATIENCE_S = 30.0
 UVICORN = ("-m", "uvicorn", "{app}:app", "--app-dir", str(HERE), "--port", "{port}", "--no-access-log")
 GRANIAN = ("-m", "granian", "{app}:app", "--working-dir", str(HERE), "--port", "{port}", "--no-ws")
-    "-m",
-    "granian",
-    "{app}:app",
-    "--working-dir",
-    str(HERE),
-    "--port",
-    "{port}",
-    "--interface",
-    "asgi",
-)
 QUIET_UVICORN = ("--log-level", "warning")
 QUIET_GRANIAN = ("--interface", "asgi", "--log-level", "warning")
 SIDES = {
