@@ -228,7 +228,7 @@ def giving_back(place: Place, note: str) -> Intent:
     def of(model: Model) -> Refund:
         charge = model.charges[place]
         whose, payee = (*charge.purse, *place), charge.payee
-        return Refund(*whose, charge.amount, charge.key, "smart-route", payee, note)
+        return Refund(*whose, charge.amount, "smart-route", payee, note)
 
     return of
 

@@ -120,7 +120,6 @@ class Charge:
     """What was charged for a hold that has ended, and who earned a share of it."""
 
     purse: Purse
-    key: str
     amount: int
     payee: Payee | None
 
@@ -302,7 +301,7 @@ class Model:
         kind, payee = ("void", None) if billed is None else ("post", payee)
         self._enter(hold.purse, kind, -charged, -hold.amount, hold.place, rule.value, payee)
         if charged:
-            self.charges[hold.place] = Charge(hold.purse, hold.key, charged, payee)
+            self.charges[hold.place] = Charge(hold.purse, charged, payee)
         loss = self._loss(hold, rule, tokens, claim)
         self.house.update({**earned(charged, payee), "loss": -loss, "upstream_cost": loss})
         key.seen_us = max(key.seen_us, now_us)

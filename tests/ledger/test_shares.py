@@ -142,6 +142,17 @@ def test_a_refund_of_all_legs(shop: Shop) -> None:
     assert shop.house() == (0, 0)
 
 
+def test_a_refund_leaves_the_key_alone(shop: Shop) -> None:
+    """Beside a hold that is refused on another day, too: what a key spent on its last day stays written."""
+    shop.charge("r1", 33)
+    key = shop.bank.database.rows("SELECT * FROM keys")
+    shop.bank.now_us += 2 * 86_400_000_000
+    refused = open_hold("r2", shop.account, shop.key, quote(10 * FUNDS, 50))
+    shop.bank.together(refused, Refund(shop.account, "base", "r1", 0, 133, "x"))
+
+    assert shop.bank.database.rows("SELECT * FROM keys") == key
+
+
 def test_nothing_to_refund(shop: Shop) -> None:
     """An unknown request, one that was given back, one that runs, and one that cost nothing."""
     shop.bank.do(open_hold("r1", shop.account, shop.key, quote(100, 50)))
@@ -155,7 +166,7 @@ def test_nothing_to_refund(shop: Shop) -> None:
 def test_the_store_itself_forbids_a_second_refund(shop: Shop) -> None:
     """Two operators at once: the one that comes second under the lock is told; a defect is refused."""
     shop.charge("r1", 33)
-    op = Refund(shop.account, "base", "r1", 0, 133, shop.key, "x", Payee(shop.partner.id, 7000))
+    op = Refund(shop.account, "base", "r1", 0, 133, "x", Payee(shop.partner.id, 7000))
     results = shop.bank.together(op, op)
     insert = (
         "INSERT INTO records (account_id, wallet, version, kind, balance_change, held_change, balance_after, "

@@ -68,7 +68,7 @@ def _live(bank: Bank, account: str, name: str) -> None:
     for request in ("shared", "refunded"):
         bank.do(open_hold(f"{name}-{request}", account, key, quote(100, 500)))
         bank.do(CloseHold(f"{name}-{request}", Rule.COMPLETED, Billed(100, 33), payee=PARTNER))
-    bank.do(Refund(account, "base", f"{name}-refunded", 0, 133, key, "x", PARTNER, "ticket 7"))
+    bank.do(Refund(account, "base", f"{name}-refunded", 0, 133, "x", PARTNER, "ticket 7"))
     bank.crash()
 
 
