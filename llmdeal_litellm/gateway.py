@@ -175,6 +175,8 @@ class Gateway:
             raise CannotStart(f"the database {store} cannot be used: {failed}") from None
         self._warm_up()
         self._running = [asyncio.create_task(work) for work in (self._report(), self._join())]
+        for task in self._running:
+            task.add_done_callback(_lament)
         return ended
 
     async def _join(self) -> None:
@@ -240,6 +242,12 @@ def new_request_id() -> str:
     """`req_` and 24 hex digits: 48 bits of milliseconds, so that ids made together lie together in an index,
     and 48 random bits."""
     return f"req_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+
+
+def _lament(task: asyncio.Task[None]) -> None:
+    """What runs as long as the gateway would end in silence by a defect."""
+    if not task.cancelled() and (defect := task.exception()) is not None:
+        log.critical("%s has died, restart this process: %s", task.get_coro(), defect, exc_info=defect)
 
 
 def _fleet(settings: Settings, worker: str, metrics: Metrics, workers: int) -> Fleet | None:
