@@ -8,7 +8,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 	--no-header
 COMPILE := $(LOCK) pyproject.toml --extra install
 
-.PHONY: help run install test check wires faults hangups exact crash properties partner-real cheats bench bench-codecs bench-ledger \
+.PHONY: help run install test check wires faults hangups exact crash properties partner-real cheats bench bench-choices bench-codecs bench-ledger \
 	litellm-upgrade lock clean
 
 help: ## list the commands
@@ -55,6 +55,9 @@ cheats: $(VENV)/.dev ## have partners' machines cheat until they are paused, and
 
 bench: $(VENV)/.dev ## this gateway beside others on one machine in one run: throughput, latency, CPU, memory
 	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)
+
+bench-choices: $(VENV)/.dev ## what HTTP servers, HTTP clients and JSON libraries cost in a bare pass-through
+	@$(BIN)/python benchmarks/choices.py $(ARGS)
 
 bench-codecs: $(VENV)/.dev ## what the codec of each wire costs, beside LiteLLM's own classes
 	@$(BIN)/python benchmarks/wire_codecs.py $(ARGS)

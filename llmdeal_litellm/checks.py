@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmdeal_litellm.catalog.model import Alias, Member, Partnering
-from llmdeal_litellm.health import NotNow
 from llmdeal_litellm.holding import RequestHold
 from llmdeal_litellm.ledger.database import StoreFailed
 from llmdeal_litellm.ledger.ops import CANARIES, CloseHold, OpenHold, Refused
 from llmdeal_litellm.ledger.store import LedgerDown
 from llmdeal_litellm.limits import PROMPT_OVERHEAD_TOKENS
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.policy import tokens, usage
 from llmdeal_litellm.policy.canaries import SYSTEM, Canary, new_canary, one_of
 from llmdeal_litellm.policy.chat_request import ChatRequest

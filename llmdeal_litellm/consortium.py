@@ -7,25 +7,26 @@ is probed by whichever worker comes first when its probe is due: it puts the nex
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from llmdeal_litellm.accounts.partners import (
     DEPLOYMENT,
     SELECT_KNOWN,
-    KeyCipher,
     Partner,
     Partners,
     PartnerState,
+    key_of,
     read_partner,
 )
+from llmdeal_litellm.accounts.sealing import Cipher
 from llmdeal_litellm.catalog.model import Deployment, Kind, Partnering, Payee, Secret
 from llmdeal_litellm.checks import Checks
-from llmdeal_litellm.health import NotNow
 from llmdeal_litellm.ledger.database import Database, StoreFailed
 from llmdeal_litellm.ledger.readers import Reader
 from llmdeal_litellm.ledger.rows import US_PER_S
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.policy.suspicion import STRIKES_MAX, Sign
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.codecs.table import PARTNER_PROVIDER
@@ -43,15 +44,20 @@ WHY_CHARS_MAX = 300
 
 class Consortium:
     """Follows the registry. `open_database` is called in a thread of its own, for the few writes that a probe
-    makes."""
+    makes; `keys` are the key-encryption keys, the current one first."""
 
     def __init__(
-        self, services: Services, reader: Reader, open_database: Callable[[], Database], cipher: KeyCipher
+        self,
+        services: Services,
+        reader: Reader,
+        open_database: Callable[[], Database],
+        keys: Sequence[bytes],
     ) -> None:
         self._services = services
         self._reader = reader
         self._open_database = open_database
-        self._cipher = cipher
+        self._keys = keys
+        self._cipher = Cipher(*keys)
         self._known: dict[str, Partner] = {}
         self._struck: set[str] = set()
         """The machines with strikes, by deployment."""
@@ -106,7 +112,7 @@ class Consortium:
         services, known = self._services, self._known.values()
         machines: dict[str, list[Deployment]] = {}
         for partner in known:
-            key = self._cipher.open(partner)
+            key = key_of(partner, self._cipher)
             if partner.state is PartnerState.ACTIVE and key is not None:
                 machines.setdefault(partner.alias, []).append(deployment_of(partner, key))
         called = (PartnerState.PROBING, PartnerState.ACTIVE)
@@ -167,7 +173,7 @@ class Consortium:
         """Why a machine cannot serve, empty when it can, None when it was not asked: its breaker is open, it
         cools down or it is full."""
         catalog, health = self._services.catalog, self._services.health
-        alias, key = catalog.aliases.get(partner.alias), self._cipher.open(partner)
+        alias, key = catalog.aliases.get(partner.alias), key_of(partner, self._cipher)
         if alias is None or alias.kind is not Kind.CONSORTIUM:
             return f"the config has no consortium alias '{partner.alias}'"
         if key is None:
@@ -213,7 +219,7 @@ class Consortium:
         def done() -> T:
             if self._database is None:
                 self._database = self._open_database()
-            return work(Partners(self._database, self._cipher))
+            return work(Partners(self._database, self._keys))
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, done)
 

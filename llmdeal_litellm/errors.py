@@ -2,15 +2,16 @@
 
 GatewayError
 ├── InvalidRequest 400            ├── UnsupportedParameter 400
-├── ContextLengthExceeded 400     ├── InvalidApiKey 401
-├── QuotaExhausted 402            ├── ModelNotInTier 403
-├── KeyFrozen 403                 ├── NotFound 404
-├── ModelNotAvailable 404         ├── ModelNotFound 404
-├── MethodNotAllowed 405          ├── RequestInProgress 409
-├── RequestTooLarge 413           ├── UnsupportedMediaType 415
-├── IdempotencyConflict 422       ├── RateLimited 429
-├── InternalError 500             ├── UpstreamError 502
-├── ServiceUnavailable 503        ├── NoConsortiumMachineAvailable 503
+├── ContextLengthExceeded 400     ├── ByoKeyRejected 400
+├── InvalidApiKey 401             ├── QuotaExhausted 402
+├── ModelNotInTier 403            ├── KeyFrozen 403
+├── NotFound 404                  ├── ModelNotAvailable 404
+├── ModelNotFound 404             ├── MethodNotAllowed 405
+├── RequestInProgress 409         ├── RequestTooLarge 413
+├── UnsupportedMediaType 415      ├── IdempotencyConflict 422
+├── RateLimited 429               ├── InternalError 500
+├── UpstreamError 502             ├── ServiceUnavailable 503
+├── NoConsortiumMachineAvailable 503
 ├── UpstreamCircuitOpen 503       └── UpstreamTimeout 504
 
 Nothing else in the package spells an HTTP status. Each message is one or two sentences and says what
@@ -70,6 +71,18 @@ class ContextLengthExceeded(GatewayError):
         super().__init__(
             f"The input is too long for '{model}' (context window {window} tokens). "
             "Shorten the messages or choose a model with a larger window."
+        )
+
+
+class ByoKeyRejected(GatewayError):
+    """The provider refused the caller's own upstream key, or the account that the key is of."""
+
+    status, code = 400, "byo_key_rejected"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The provider refused your own upstream key behind '{model}'. Check the key, its rights and its "
+            "account there, and register one that works."
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmdeal_litellm.accounts.answers import Answered
 from llmdeal_litellm.accounts.callers import AccountsDown, Caller
-from llmdeal_litellm.catalog.model import Alias, Kind, Payee, Tier
+from llmdeal_litellm.catalog.model import BYO_PREFIX, Alias, Kind, Payee, Tier
 from llmdeal_litellm.errors import (
     InvalidApiKey,
     InvalidRequest,
@@ -21,9 +21,10 @@ from llmdeal_litellm.errors import (
     RateLimited,
     ServiceUnavailable,
 )
-from llmdeal_litellm.holding import RequestHold
-from llmdeal_litellm.ledger.ops import CloseHold, MarkDelivered, OpenHold, PaidRates, Reason, Refused
+from llmdeal_litellm.holding import RequestHold, paid_for
+from llmdeal_litellm.ledger.ops import CloseHold, MarkDelivered, OpenHold, Reason, Refused
 from llmdeal_litellm.ledger.store import LedgerDown
+from llmdeal_litellm.naming import catalog_alias, own_alias
 from llmdeal_litellm.policy import access, keys, rate_limit, tokens, usage
 from llmdeal_litellm.policy.answer import Identity
 from llmdeal_litellm.policy.chat_request import ChatRequest
@@ -42,9 +43,6 @@ from llmdeal_litellm.upstream.codecs.wire import ChatPlan, UpstreamCall
 from llmdeal_litellm.upstream.failures import UpstreamFailure
 
 log = logging.getLogger("llmdeal.upstream")
-
-NO_TIER = Tier("", tpm=1, rpm=60, requests_per_minute=60, burst=10, sees="", listed=False)
-"""The limits of a key whose tier the config no longer has. It may call nothing."""
 
 
 class Exchange:
@@ -72,7 +70,7 @@ class Exchange:
         self._reserved = 0
         self._streams = False
         self._closed = False
-        self._store = StoreWait()
+        self.store = StoreWait()
 
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
         """The caller behind the request's key. Raises InvalidApiKey, KeyFrozen or ServiceUnavailable."""
@@ -84,7 +82,7 @@ class Exchange:
         if caller is None:
             raise InvalidApiKey
         self.caller = caller
-        self._tier = self.catalog.tiers.get(caller.tier) or NO_TIER
+        self._tier = self.catalog.tiers.get(caller.tier) or access.NO_TIER
         if caller.frozen:
             self.standing = self.services.limiter.standing(caller.key_id, self._tier)
             raise KeyFrozen
@@ -92,7 +90,7 @@ class Exchange:
 
     async def _found(self, digest: bytes) -> Caller | None:
         try:
-            async with self._store.wait():
+            async with self.store.wait():
                 return await self.services.callers.find(digest)
         except AccountsDown:
             raise ServiceUnavailable from None
@@ -121,14 +119,17 @@ class Exchange:
         Raises the refusals of these steps, in this order: 404, 403, 400, 503, 429, 402. `body_bytes`
         decides where tokens are counted and the request is translated.
         """
-        alias, self._streams = self._access(request.model), request.stream
+        self._streams = request.stream
+        is_own = request.model.startswith(BYO_PREFIX)
+        alias = await self._own(request.model) if is_own else self._access(request.model)
         access.require_chat(alias, request.model)
         if request.images and not alias.vision:
             raise InvalidRequest(
                 f"'{request.model}' does not take images. Use a model with the tag 'vision'."
             )
+        counter = self.services.counts.of(self.known_caller.account_id)
         count = await self.services.off_loop(
-            body_bytes, lambda: tokens.count_chat(request, alias.image_tokens, self.services.count)
+            body_bytes, lambda: tokens.count_chat(request, alias.image_tokens, counter)
         )
         expected_output = bands(count.preview, request.output_limit).expected
         members = self.services.offered(alias, own_input=count.own, expected_output=expected_output)
@@ -156,7 +157,8 @@ class Exchange:
 
     async def admit_embeddings(self, request: EmbeddingRequest, body_bytes: int) -> Serving[UpstreamCall]:
         """As `admit_chat`, for an embeddings request."""
-        alias = self._access(request.model)
+        is_own = request.model.startswith(BYO_PREFIX)
+        alias = await self._own(request.model) if is_own else self._access(request.model)
         access.require_embedding(alias, request.model)
         if request.dimensions == alias.dimensions:
             # What the model gives anyway need not be asked for, and not every model can be asked.
@@ -174,11 +176,12 @@ class Exchange:
         return serving
 
     def _access(self, model: str) -> Alias:
-        caller = self.known_caller
+        self.model, self.alias = model, catalog_alias(self.catalog, self.known_caller, model)
+        return self.alias
+
+    async def _own(self, model: str) -> Alias:
         self.model = model
-        self.alias = access.resolve(
-            self.catalog, model, tier=caller.tier, frontier_addon=caller.frontier_addon
-        )
+        self.alias = await own_alias(self.services, self.store, self.known_caller, model)
         return self.alias
 
     async def _hold(self, quote: Quote, serving: Serving[Any]) -> None:
@@ -187,7 +190,7 @@ class Exchange:
         Raises AnsweredBefore, 409, 422, 429, 401, 403, 402 or 503, and then neither is left.
         """
         if self.repeatable is not None:
-            async with self._store.wait():
+            async with self.store.wait():
                 await self.repeatable.look()
         caller, limiter = self.known_caller, self.services.limiter
         reserved = quote.input_bound + quote.output_limit
@@ -200,8 +203,6 @@ class Exchange:
                 "fewer tokens.",
                 retry_after_s=rate_limit.retry_after_s(taken.wait_ns),
             )
-        first = serving.member.deployment
-        paid = None if first.input_cost is None else PaidRates(first.input_cost, first.output_cost or 0)
         op = OpenHold(
             request_id=self.request_id,
             account_id=caller.account_id,
@@ -210,12 +211,12 @@ class Exchange:
             alias=self.alias.name,
             quote=quote,
             rate_version=self.catalog.version,
-            paid=paid,
+            paid=paid_for(serving.member.deployment),
             idempotency=None if self.repeatable is None else self.repeatable.named,
         )
         self._reserved = reserved
         try:
-            outcome = await self.services.ledger.open_hold(op, within_s=self._store.left_s)
+            outcome = await self.services.ledger.open_hold(op, within_s=self.store.left_s)
         except LedgerDown:
             self._correct_tokens(0)
             raise ServiceUnavailable from None
@@ -306,10 +307,10 @@ class Exchange:
             self.delivered = self.delivered if self._streams else Delivered(self.services.count)
             raise ServiceUnavailable
 
-    def rule_for(self, answer_finish: str, claim: Claim, *, stop_given: bool) -> Rule:
+    def rule_for(self, finish: str, claim: Claim, *, stop_given: bool) -> Rule:
         """COMPLETED, or EMPTY_ANSWER for an answer with nothing in it."""
         believed, own = claim if self._payee is None else NO_CLAIM, self.delivered.tokens()
-        return usage.rule_of(answer_finish, believed, stop_given=stop_given, own_output=own)
+        return usage.rule_of(finish, believed, stop_given=stop_given, own_output=own)
 
     async def mark_delivered(self) -> None:
         """Tell the ledger how much has reached the caller."""

@@ -32,6 +32,8 @@ CALLERS = "callers"
 """Kind of message: keys or accounts changed. Its payload says nothing."""
 BREAKER = "breaker"
 """Kind of message: the state of one deployment's breaker."""
+PLACES = "places"
+"""Kind of message: a deployment is full now, or no longer."""
 
 DEADLINE_S = 0.1
 RETRY_S = 1.0
@@ -91,7 +93,7 @@ class Fleet:
         self._beat_s = beat_s
         self._retry_s = retry_s
         self._monotonic_s = monotonic_s
-        self._listeners: dict[str, list[Callable[[bytes], None]]] = {CALLERS: [], BREAKER: []}
+        self._listeners: dict[str, list[Callable[[bytes], None]]] = {CALLERS: [], BREAKER: [], PLACES: []}
         self._followers: list[Follower] = []
         self._link: RedisLink | None = None
         self._down_since_s: float | None = None

@@ -7,21 +7,22 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import IO
 
 import tiktoken
 
 from llmdeal_litellm.accounts.answers import KeptAnswers
+from llmdeal_litellm.accounts.byo import ByoKeys
 from llmdeal_litellm.accounts.callers import Callers
-from llmdeal_litellm.accounts.partners import KeyCipher
-from llmdeal_litellm.accounts.secrets import Secret, WrongSecret, check_secret
+from llmdeal_litellm.accounts.sealing import Cipher
+from llmdeal_litellm.accounts.secrets import WrongSecret, check_pepper, open_cipher
 from llmdeal_litellm.buckets import Limiter, LocalLimiter
-from llmdeal_litellm.catalog.model import Catalog, Deployment, Egress
+from llmdeal_litellm.catalog.model import Catalog, Deployment, Egress, Member
 from llmdeal_litellm.consortium import Consortium
 from llmdeal_litellm.fleet import Fleet
-from llmdeal_litellm.health import DeploymentHealth, Health, Places, Retries
+from llmdeal_litellm.health import ByoHealth, DeploymentHealth, Health, Retries
 from llmdeal_litellm.health_report import Reporter, report_path, write_report
 from llmdeal_litellm.ledger.database import StoreFailed
 from llmdeal_litellm.ledger.rows import US_PER_S, Lease
@@ -31,16 +32,20 @@ from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.messages import Message, TextPart
 from llmdeal_litellm.policy.rates import RatesTable
+from llmdeal_litellm.remembered_counts import RememberedCounts
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.settings import Settings
 from llmdeal_litellm.shared_buckets import RedisLimiter
 from llmdeal_litellm.shared_health import SharedHealth
+from llmdeal_litellm.shared_places import SharedPlaces
 from llmdeal_litellm.upstream.calls import Upstreams
 from llmdeal_litellm.upstream.codecs.litellm import UnknownProvider, default_api_base, parameter_maps
 from llmdeal_litellm.upstream.codecs.table import (
     NATIVE_ADDRESSES,
     PARTNER_PROVIDER,
+    UnknownByoProvider,
     address_problem,
+    byo_addresses,
     codecs,
 )
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap
@@ -76,48 +81,59 @@ class Gateway:
         self._reader = settings.store.reader()
         believed_s = BELIEVED_S if settings.store.is_shared else FOR_EVER
         self._callers = Callers(self._reader, time.monotonic, believed_s)
+        cipher = Cipher(*settings.encryption_keys)
+        self._byo_addresses = _byo_addresses(catalog)
+        self._byo_keys = ByoKeys(self._reader, cipher, self._byo_addresses, time.monotonic, believed_s)
         self._database = settings.store.open_ledger(alone=settings.redis_url is None)
         self._ledger = GroupLedger(
             self._database,
             lease=Lease(self._worker_id, int(catalog.leasing.lease_s * US_PER_S)),
             spool_folder=settings.data_dir / SPOOL_FOLDER,
             metrics=metrics,
-            on_foreign_write=self._callers.forget,
+            on_foreign_write=self._forget,
         )
         encoding = tiktoken.get_encoding("cl100k_base")
+
+        def count(text: str) -> int:
+            return len(encoding.encode_ordinary(text))
+
         catalog = with_addresses(catalog)
-        spoken = codecs(_parameter_maps(catalog))
+        spoken = codecs(_parameter_maps(catalog, self._byo_addresses))
         self._reporter = Reporter()
         self._report_path = report_path(settings.data_dir, self._worker_id)
         self._running: list[asyncio.Task[None]] = []
         self._fleet = _fleet(settings, self._worker_id, metrics, workers)
-        places = Places(self._workers)
-        limiter, health = self._shared_or_own(catalog, places)
+        limiter, health = self._shared_or_own(catalog)
         self.services = Services(
             catalog=catalog,
             rates_table=RatesTable(catalog),
             ledger=self._ledger,
             callers=self._callers,
-            answers=KeptAnswers(self._reader, settings.encryption_key),
+            answers=KeptAnswers(self._reader, cipher),
+            byo_keys=self._byo_keys,
             upstreams=Upstreams(self._transports, spoken, catalog.deadlines),
             limiter=limiter,
             health=health,
+            byo_health=ByoHealth(catalog.breaking, monotonic_s=time.monotonic, metrics=metrics),
             retries=Retries(catalog.retrying, time.monotonic),
             metrics=metrics,
-            count=lambda text: len(encoding.encode_ordinary(text)),
+            count=count,
+            counts=RememberedCounts(count),
             decode=encoding.decode,
             key_pepper=settings.key_pepper,
             now_s=time.time,
             monotonic_s=time.monotonic,
             new_request_id=new_request_id,
         )
-        cipher = KeyCipher(settings.encryption_key)
-        self._consortium = Consortium(self.services, self._reader, settings.store.open_registry, cipher)
+        keys = settings.encryption_keys
+        self._consortium = Consortium(self.services, self._reader, settings.store.open_registry, keys)
 
-    def _workers(self) -> int:
-        return 1 if self._fleet is None else self._fleet.size
+    def _forget(self) -> None:
+        """What is known of keys and accounts may have changed."""
+        self._callers.forget()
+        self._byo_keys.forget()
 
-    def _shared_or_own(self, catalog: Catalog, places: Places) -> tuple[Limiter, Health]:
+    def _shared_or_own(self, catalog: Catalog) -> tuple[Limiter, Health]:
         """Limits and breakers of the whole fleet, or of this process."""
         deployments = [deployment.id for deployment in catalog.deployments()]
         if self._fleet is None:
@@ -128,9 +144,8 @@ class Gateway:
                 now_s=time.time,
                 on_change=self._tell,
                 metrics=self._metrics,
-                places=places,
             )
-        self._fleet.when_callers_change(self._callers.forget)
+        self._fleet.when_callers_change(self._forget)
         return RedisLimiter(self._fleet, time.monotonic_ns), SharedHealth(
             catalog.breaking,
             deployments,
@@ -139,7 +154,7 @@ class Gateway:
             now_s=time.time,
             on_change=self._tell,
             metrics=self._metrics,
-            places=places,
+            places=SharedPlaces(self._fleet),
         )
 
     def start(self) -> int:
@@ -149,8 +164,10 @@ class Gateway:
             if not store.is_shared:
                 self._database.migrate()
             self._database.check_schema()
-            check_secret(self._database, Secret.KEY_PEPPER, self._settings.key_pepper)
-            check_secret(self._database, Secret.ENCRYPTION_KEY, self._settings.encryption_key)
+            check_pepper(self._database, self._settings.key_pepper)
+            # Until a change of the key is complete, others may not have the new one yet: seal under the old.
+            cipher = open_cipher(self._database, self._settings.encryption_keys)
+            self.services.answers = KeptAnswers(self._reader, cipher)
             ended = self._ledger.start(asyncio.get_running_loop())
         except WrongSecret as wrong:
             raise CannotStart(str(wrong)) from None
@@ -158,6 +175,8 @@ class Gateway:
             raise CannotStart(f"the database {store} cannot be used: {failed}") from None
         self._warm_up()
         self._running = [asyncio.create_task(work) for work in (self._report(), self._join())]
+        for task in self._running:
+            task.add_done_callback(_lament)
         return ended
 
     async def _join(self) -> None:
@@ -188,13 +207,16 @@ class Gateway:
         request = ChatRequest(
             model="", messages=(Message("user", (TextPart("warm up"),)),), tuning={"temperature": 1}
         )
-        for alias in self.services.catalog.aliases.values():
-            for member in alias.members:
-                if alias.is_chat:
-                    try:
-                        self.services.upstreams.plan(request, member).call(1)
-                    except CannotHonour:
-                        continue
+        chats = [alias for alias in self.services.catalog.aliases.values() if alias.is_chat]
+        members = [member for alias in chats for member in alias.members]
+        known = {member.deployment.provider for member in members}
+        for provider, address in self._byo_addresses.items():
+            if provider not in known:
+                own = Deployment("", "", provider, "warm-up", address, None)
+                members.append(Member(own, "", max_output_tokens=1, vision=False))
+        for member in members:
+            with contextlib.suppress(CannotHonour):
+                self.services.upstreams.plan(request, member).call(1)
 
     async def stop(self) -> int:
         """Settle, write, close everything. Returns how many settlements could not be written."""
@@ -220,6 +242,12 @@ def new_request_id() -> str:
     """`req_` and 24 hex digits: 48 bits of milliseconds, so that ids made together lie together in an index,
     and 48 random bits."""
     return f"req_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+
+
+def _lament(task: asyncio.Task[None]) -> None:
+    """What runs as long as the gateway would end in silence by a defect."""
+    if not task.cancelled() and (defect := task.exception()) is not None:
+        log.critical("%s has died, restart this process: %s", task.get_coro(), defect, exc_info=defect)
 
 
 def _fleet(settings: Settings, worker: str, metrics: Metrics, workers: int) -> Fleet | None:
@@ -251,9 +279,19 @@ def with_addresses(catalog: Catalog) -> Catalog:
     return catalog.replacing(found) if found else catalog
 
 
-def _parameter_maps(catalog: Catalog) -> Mapping[str, ParameterMap]:
+def _byo_addresses(catalog: Catalog) -> Mapping[str, str]:
     try:
-        return parameter_maps(frozenset(d.provider for d in catalog.deployments()) | {PARTNER_PROVIDER})
+        return byo_addresses(catalog.byo_providers)
+    except UnknownByoProvider as unknown:
+        raise CannotStart(str(unknown)) from None
+
+
+def _parameter_maps(catalog: Catalog, own: Iterable[str]) -> Mapping[str, ParameterMap]:
+    """The maps of the catalog's providers, of those that accounts may bring keys of, and of partners'."""
+    try:
+        return parameter_maps(
+            frozenset({d.provider for d in catalog.deployments()} | {PARTNER_PROVIDER, *own})
+        )
     except UnknownProvider as unknown:
         raise CannotStart(str(unknown)) from None
 

@@ -1,22 +1,21 @@
 """Which deployments may be called: a breaker and a cool-down for each, places where the capacity is bounded,
 and what an operator is told."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from types import TracebackType
 
 from llmdeal_litellm.catalog.model import Breaking, Retrying
 from llmdeal_litellm.metrics import Metrics, counted
+from llmdeal_litellm.places import NotNow, Places
 from llmdeal_litellm.policy import breaker
 from llmdeal_litellm.policy.breaker import Breaker, Outcome, State
 from llmdeal_litellm.policy.retry_budget import RetryBudget
-from llmdeal_litellm.upstream.failures import InputRefused, Throttled, UpstreamFailure
+from llmdeal_litellm.upstream.failures import InputRefused, KeyRefused, Throttled, UpstreamFailure
 
-
-class NotNow(Exception):
-    """The deployment may not be called: its breaker is open, its probe is out, it cools down or is full."""
+BYO_WATCHED_MAX = 10_000
+"""So many upstreams of accounts' own keys are judged by what they did; a forgotten one is tried anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,50 +26,6 @@ class DeploymentHealth:
     state: State
     since_s: float
     why: str
-
-
-class Places:
-    """Calls under way at deployments that take only so many at once, partners' machines.
-
-    `workers` says how many processes call them: each takes its share of a capacity, and at least one place.
-    """
-
-    def __init__(self, workers: Callable[[], int] = lambda: 1) -> None:
-        self._workers = workers
-        self._capacities: Mapping[str, int] = {}
-        self._taken: Counter[str] = Counter()
-
-    def limit(self, capacities: Mapping[str, int]) -> None:
-        """From now on these deployments, and no others, take so many calls at once."""
-        self._capacities = capacities
-
-    def load(self, deployment: str) -> Fraction:
-        """How much of what this process may use is in use: 1 and above when no place is left."""
-        return Fraction(self._taken[deployment], max(1, self._capacities[deployment] // self._workers()))
-
-    def is_full(self, deployment: str) -> bool:
-        """Whether no place is left."""
-        return deployment in self._capacities and self.load(deployment) >= 1
-
-    def has_room(self, deployment: str) -> bool:
-        """Whether a place is left besides one more, or all of them are."""
-        places = max(1, self._capacities.get(deployment, 1) // self._workers())
-        return not self._taken[deployment] or self._taken[deployment] + 1 < places
-
-    def take(self, deployment: str) -> bool:
-        """Take a place; whether there is one to `give` back. Raises NotNow when none is left."""
-        if deployment not in self._capacities:
-            return False
-        if self.is_full(deployment):
-            raise NotNow(deployment)
-        self._taken[deployment] += 1
-        return True
-
-    def give(self, deployment: str) -> None:
-        """Give a place back."""
-        self._taken[deployment] -= 1
-        if not self._taken[deployment]:
-            del self._taken[deployment]
 
 
 class Retries:
@@ -115,6 +70,7 @@ class CallEnd:
 
 SUCCEEDED = CallEnd(Outcome.SUCCEEDED, "succeeded")
 INPUT_REFUSED = CallEnd(Outcome.SAYS_NOTHING, "input_refused")
+KEY_REFUSED = CallEnd(Outcome.SAYS_NOTHING, "key_refused")
 LEFT = CallEnd(Outcome.SAYS_NOTHING, "left")
 """The caller left, or something of ours failed: no word about the deployment."""
 
@@ -128,6 +84,8 @@ def ended_by(failure: BaseException | None) -> CallEnd:
             return CallEnd(Outcome.SAYS_NOTHING, "throttled", failure.detail, failure.retry_after_s)
         case InputRefused():
             return INPUT_REFUSED
+        case KeyRefused():
+            return KEY_REFUSED
         case UpstreamFailure():
             return CallEnd(Outcome.FAILED, "failed", failure.detail)
         case _:
@@ -165,11 +123,14 @@ class Health:
 
     def wait_s(self, deployment: str) -> float:
         """How long until the deployment may be called; 0 when it may."""
-        return self._watched[deployment].breaker.wait_s(self._monotonic_s())
+        return self._of(deployment).breaker.wait_s(self._monotonic_s())
 
     def is_open(self, deployment: str) -> bool:
         """Whether it is its breaker that keeps it from being called, rather than a cool-down."""
-        return self._watched[deployment].breaker.open_until is not None
+        return self._of(deployment).breaker.open_until is not None
+
+    def _of(self, deployment: str) -> Watched:
+        return self._watched[deployment]
 
     def is_full(self, deployment: str) -> bool:
         """Whether a request is to pass it over because no place is left there; each time is counted."""
@@ -193,7 +154,7 @@ class Health:
         self._end(deployment, turn, ended)
 
     def _begin(self, deployment: str) -> int:
-        watched, now_s = self._watched[deployment], self._monotonic_s()
+        watched, now_s = self._of(deployment), self._monotonic_s()
         if watched.breaker.wait_s(now_s):
             raise NotNow(deployment)
         watched.breaker, turn = breaker.begin(watched.breaker, now_s)
@@ -201,7 +162,7 @@ class Health:
         return turn
 
     def _end(self, deployment: str, turn: int, ended: CallEnd) -> None:
-        watched, now_s = self._watched[deployment], self._monotonic_s()
+        watched, now_s = self._of(deployment), self._monotonic_s()
         if ended.pause_s:
             watched.breaker = breaker.cool(watched.breaker, self._pause_s(ended), now_s)
         watched.breaker = breaker.end(watched.breaker, self._rules, ended.outcome, turn=turn, now_s=now_s)
@@ -228,6 +189,47 @@ class Health:
         return [DeploymentHealth(n, w.shown, w.since_s, w.why) for n, w in self._watched.items()]
 
 
+class ByoHealth(Health):
+    """The breakers of accounts' own upstreams, which no config names: each begins with its first call, and
+    beyond `most` the one that was called longest ago is forgotten.
+
+    Each process judges for itself, and no operator is told: how a customer's own account with a provider does
+    is the customer's business.
+    """
+
+    def __init__(
+        self,
+        rules: Breaking,
+        *,
+        monotonic_s: Callable[[], float],
+        metrics: Metrics | None = None,
+        most: int = BYO_WATCHED_MAX,
+    ) -> None:
+        super().__init__(
+            rules, (), monotonic_s=monotonic_s, now_s=monotonic_s, on_change=lambda _: None, metrics=metrics
+        )
+        self._most = most
+        self._watched: OrderedDict[str, Watched] = OrderedDict()
+
+    async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
+        """See `Health.end`. Counted together: labels never come from a caller."""
+        self._metrics.attempts.labels("byo", ended.counted_as).inc()
+        self._end(deployment, turn, ended)
+
+    def _of(self, deployment: str) -> Watched:
+        found = self._watched.get(deployment)
+        if found is None:
+            found = self._watched[deployment] = Watched(Breaker(), State.CLOSED, self._now_s())
+            if len(self._watched) > self._most:
+                self._watched.popitem(last=False)
+        else:
+            self._watched.move_to_end(deployment)
+        return found
+
+    def _show(self, deployment: str, why: str) -> None:
+        return
+
+
 class Call:
     """One call of a deployment; see `Health.call`."""
 
@@ -240,7 +242,10 @@ class Call:
         self._turn = 0
 
     async def __aenter__(self) -> None:
-        self._placed = self._health.places.take(self._deployment)
+        places = self._health.places
+        if places.are_bounded(self._deployment):
+            await places.take(self._deployment)
+            self._placed = True
         try:
             self._turn = await self._health.begin(self._deployment)
         except BaseException:

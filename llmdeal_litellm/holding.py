@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from llmdeal_litellm.ledger.ops import ExtendHold
+from llmdeal_litellm.catalog.model import Deployment
+from llmdeal_litellm.ledger.ops import ExtendHold, PaidRates
 from llmdeal_litellm.ledger.store import Ledger, LedgerDown
 from llmdeal_litellm.limits import STREAM_WINDOW_TOKENS
 from llmdeal_litellm.policy import usage
@@ -18,6 +19,13 @@ GROW_BEFORE_TOKENS = 512
 PATIENCE_S = 10.0
 """How long a stream that has used up its hold waits for a ledger that is away, before it is ended."""
 AGAIN_S = 0.25
+
+
+def paid_for(deployment: Deployment) -> PaidRates | None:
+    """What we pay for a deployment's tokens, where the config says so."""
+    if deployment.input_cost is None:
+        return None
+    return PaidRates(deployment.input_cost, deployment.output_cost or 0)
 
 
 class RequestHold:

@@ -68,8 +68,8 @@ def _measure(exchange: Exchange, ours_s: float, upstream_s: float, amount: int) 
         counted(metrics.holds_ended, exchange.rule.value).inc()
     if billed is None:
         return
-    counted(metrics.tokens, exchange.alias.name, "input").inc(billed.input)
-    counted(metrics.tokens, exchange.alias.name, "output").inc(billed.output)
+    counted(metrics.tokens, exchange.alias.counted_as, "input").inc(billed.input)
+    counted(metrics.tokens, exchange.alias.counted_as, "output").inc(billed.output)
     counted(metrics.charged, exchange.alias.wallet.value).inc(amount)
     for mark in billed.marks:
         counted(metrics.claims_marked, mark).inc()

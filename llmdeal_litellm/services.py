@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from llmdeal_litellm.accounts.answers import KeptAnswers
+from llmdeal_litellm.accounts.byo import ByoKeys
 from llmdeal_litellm.accounts.callers import Callers
 from llmdeal_litellm.buckets import Limiter
 from llmdeal_litellm.catalog.model import Alias, Catalog, Kind, Member
 from llmdeal_litellm.errors import ServiceUnavailable
-from llmdeal_litellm.health import Health, Retries
+from llmdeal_litellm.health import ByoHealth, Health, Retries
 from llmdeal_litellm.ledger.ops import Closed
 from llmdeal_litellm.ledger.store import Ledger
 from llmdeal_litellm.metrics import Metrics
@@ -21,6 +22,7 @@ from llmdeal_litellm.policy.lanes import cheapest_first, least_loaded_first
 from llmdeal_litellm.policy.rates import RatesTable
 from llmdeal_litellm.policy.suspicion import Ended
 from llmdeal_litellm.policy.tokens import TokenCounter
+from llmdeal_litellm.remembered_counts import RememberedCounts
 from llmdeal_litellm.upstream.calls import Upstreams
 
 T = TypeVar("T")
@@ -49,12 +51,15 @@ class Services:
     ledger: Ledger
     callers: Callers
     answers: KeptAnswers
+    byo_keys: ByoKeys
     upstreams: Upstreams
     limiter: Limiter
     health: Health
+    byo_health: ByoHealth
     retries: Retries
     metrics: Metrics
     count: TokenCounter
+    counts: RememberedCounts
     decode: Callable[[list[int]], str]
     key_pepper: bytes
     now_s: Callable[[], float]

@@ -14,7 +14,8 @@ from llmdeal_litellm.errors import (
     ServiceUnavailable,
     UpstreamCircuitOpen,
 )
-from llmdeal_litellm.health import Call, NotNow
+from llmdeal_litellm.health import Call
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.failures import InputRefused, UpstreamFailure
 from llmdeal_litellm.upstream.route import Candidate, Route
@@ -38,7 +39,8 @@ class Serving(Generic[Planned]):
         self._services = services
         self._alias = alias
         self._model = model
-        self._route = Route(members, plan, services.health)
+        self._health = services.byo_health if alias.own_key else services.health
+        self._route = Route(members, plan, self._health)
         self._begun_s = services.monotonic_s()
         self.attempts = 0
         self.upstream_s = 0.0
@@ -80,7 +82,7 @@ class Serving(Generic[Planned]):
 
     async def begin(self) -> Call:
         """Begin a call of the candidate, or of the next one that takes calls. Raises as `call`."""
-        health = self._services.health
+        health = self._health
         while True:
             deployment = self.member.deployment.id
             call = health.call(deployment)

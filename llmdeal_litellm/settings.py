@@ -8,6 +8,7 @@ LLMDEAL_DATA_DIR        this machine's files: secrets, settlements that wait for
                         folder of the SQLite file, or data
 LLMDEAL_KEY_PEPPER      secret under which keys are stored, 64 hex digits; default: a file beside the database
 LLMDEAL_ENCRYPTION_KEY  secret that encrypts customers' upstream keys, 64 hex digits; default: likewise
+LLMDEAL_ENCRYPTION_KEY_PREVIOUS  the one before it, while it is being changed
 LLMDEAL_DEMO            1: deployments without their provider key are served by the simulator
 
 Relative paths, that of the database too, count from the config file's folder.
@@ -26,6 +27,7 @@ from llmdeal_litellm.ledger.stores import PostgresStore, SqliteStore, Store
 SECRET_BYTES = 32
 PEPPER_FILE = "llmdeal.pepper"
 ENCRYPTION_FILE = "llmdeal.encryption-key"
+PREVIOUS_KEY = "LLMDEAL_ENCRYPTION_KEY_PREVIOUS"
 
 
 class BadSettings(Exception):
@@ -41,7 +43,8 @@ class Settings:
     redis_url: str | None
     data_dir: Path
     key_pepper: bytes
-    encryption_key: bytes
+    encryption_keys: tuple[bytes, ...]
+    """The key-encryption key and, while it is being changed, the one before it."""
     demo: bool
 
     def __repr__(self) -> str:
@@ -69,7 +72,7 @@ def read_settings(environ: Mapping[str, str], *, served_config: Path | None = No
             redis_url=_redis_url(environ.get("LLMDEAL_REDIS_URL")),
             data_dir=folder,
             key_pepper=_secret(environ, "LLMDEAL_KEY_PEPPER", folder / PEPPER_FILE),
-            encryption_key=_secret(environ, "LLMDEAL_ENCRYPTION_KEY", folder / ENCRYPTION_FILE),
+            encryption_keys=_encryption_keys(environ, folder),
             demo=environ.get("LLMDEAL_DEMO", "") == "1",
         )
     except OSError as error:
@@ -109,6 +112,15 @@ def _redis_url(url: str | None) -> str | None:
     if url and not url.startswith(("redis://", "rediss://", "unix://")):
         raise BadSettings("LLMDEAL_REDIS_URL must be redis://HOST:PORT/NUMBER (or rediss://, unix://)")
     return url or None
+
+
+def _encryption_keys(environ: Mapping[str, str], folder: Path) -> tuple[bytes, ...]:
+    previous = PREVIOUS_KEY in environ and environ[PREVIOUS_KEY] != ""
+    if previous and "LLMDEAL_ENCRYPTION_KEY" not in environ:
+        raise BadSettings(f"{PREVIOUS_KEY} is set without LLMDEAL_ENCRYPTION_KEY; set the new one, too")
+    file = folder / ENCRYPTION_FILE
+    names = ("LLMDEAL_ENCRYPTION_KEY", PREVIOUS_KEY) if previous else ("LLMDEAL_ENCRYPTION_KEY",)
+    return tuple(dict.fromkeys(_secret(environ, name, file) for name in names))
 
 
 def _secret(environ: Mapping[str, str], name: str, file: Path) -> bytes:

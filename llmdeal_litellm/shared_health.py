@@ -17,8 +17,9 @@ from typing import Any
 
 from llmdeal_litellm.catalog.model import Breaking
 from llmdeal_litellm.fleet import BREAKER, Fleet, FleetDown
-from llmdeal_litellm.health import LEFT, CallEnd, DeploymentHealth, Health, NotNow, Places
+from llmdeal_litellm.health import LEFT, CallEnd, DeploymentHealth, Health
 from llmdeal_litellm.metrics import Metrics, counted
+from llmdeal_litellm.places import NotNow, Places
 from llmdeal_litellm.policy.breaker import PROBE_LEASE_S, Breaker, Outcome
 from llmdeal_litellm.redis_link import Words
 from llmdeal_litellm.shared_breakers import BEGIN, END, KEYS, LOOK, OUTCOMES, REDIS_CLOCK, RESTORE

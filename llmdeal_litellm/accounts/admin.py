@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from llmdeal_litellm.accounts.secrets import Secret, check_secret
+from llmdeal_litellm.accounts.secrets import check_pepper
 from llmdeal_litellm.catalog.model import Wallet
 from llmdeal_litellm.ledger.batch import run_batch
 from llmdeal_litellm.ledger.database import Database
@@ -101,7 +101,7 @@ class Admin:
     def __init__(self, database: Database, pepper: bytes) -> None:
         self._db = database
         self._pepper = pepper
-        check_secret(database, Secret.KEY_PEPPER, pepper)
+        check_pepper(database, pepper)
 
     def create_account(self, name: str, tier: str, *, random_8_bytes: bytes, now_us: int) -> str:
         """A new account with two empty wallets; returns its id."""

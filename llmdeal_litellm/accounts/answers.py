@@ -1,23 +1,20 @@
 """Finished answers of requests that named an Idempotency-Key, kept encrypted for a repetition of them.
 
-Source: API reference, "Errors" (409 and 422); docs/ledger.md, "Repeated requests"; NIST SP 800-38D (AES-GCM).
+Source: API reference, "Errors" (409 and 422); docs/ledger.md, "Repeated requests".
 """
 
 import hashlib
-import os
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 
 import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from llmdeal_litellm.accounts.sealing import CannotOpen, Cipher
 from llmdeal_litellm.ledger.database import StoreFailed
 from llmdeal_litellm.ledger.ops import Idempotency
 from llmdeal_litellm.ledger.readers import Reader
 from llmdeal_litellm.policy.strict_json import JsonObject
 
-NONCE_BYTES = 12
 STREAM, PLAIN = b"s", b"p"
 SELECT = "SELECT state, body_digest, answer FROM idempotency WHERE key_digest = ? AND expires_at_us > ?"
 
@@ -46,11 +43,11 @@ class Before:
 
 
 class KeptAnswers:
-    """Reads and seals kept answers. `key` has 32 bytes."""
+    """Reads and seals kept answers."""
 
-    def __init__(self, reader: Reader, key: bytes) -> None:
+    def __init__(self, reader: Reader, cipher: Cipher) -> None:
         self._reader = reader
-        self._cipher = AESGCM(key)
+        self._cipher = cipher
 
     async def find(self, named: Idempotency, now_us: int) -> Before | None:
         """The earlier request, or None. Raises AnswersDown."""
@@ -66,17 +63,15 @@ class KeptAnswers:
 
     def seal(self, named: Idempotency, answer: Answered) -> str:
         """The answer as the store keeps it, bound to the account and key that it is for."""
-        nonce = os.urandom(NONCE_BYTES)
         kind = STREAM if answer.is_stream else PLAIN
         said = b"%b%d\n%b" % (kind, answer.output_limit or 0, answer.body)
-        return b64encode(nonce + self._cipher.encrypt(nonce, said, named.key_digest.encode())).decode()
+        return b64encode(self._cipher.seal(said, named.key_digest.encode())).decode()
 
     def _opened(self, named: Idempotency, sealed: str) -> Answered | None:
-        raw = b64decode(sealed)
         try:
-            said = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], named.key_digest.encode())
-        except InvalidTag:
-            # Sealed under another LLMDEAL_ENCRYPTION_KEY: nobody can read it any more.
+            said = self._cipher.open(b64decode(sealed), named.key_digest.encode())
+        except CannotOpen:
+            # Sealed under an earlier LLMDEAL_ENCRYPTION_KEY that is not here: nobody can read it any more.
             return None
         head, _, body = said.partition(b"\n")
         return Answered(body, head[:1] == STREAM, int(head[1:]) or None)

@@ -76,8 +76,10 @@ def partner_statement(
     return PartnerStatement(partner, since_us, until_us, opening)
 
 
-def partner_pages(database: Database, statement: PartnerStatement) -> Iterator[list[PartnerEntry]]:
-    """The entries of a statement, up to 1,000 at a time. Raises StoreFailed."""
+def partner_pages(
+    database: Database, statement: PartnerStatement, page_entries: int = PAGE_ENTRIES
+) -> Iterator[list[PartnerEntry]]:
+    """The entries of a statement, up to `page_entries` at a time. Raises StoreFailed."""
     payable = statement.opening
     place: dict[str, object] = {"at_us": -1, "account": "", "wallet": "", "version": 0}
     fixed = {
@@ -85,7 +87,7 @@ def partner_pages(database: Database, statement: PartnerStatement) -> Iterator[l
         "payee": statement.partner.id,
         "since_us": statement.since_us,
         "until_us": statement.until_us,
-        "page": PAGE_ENTRIES,
+        "page": page_entries,
     }
     while rows := database.rows(SELECT_PAGE, {**fixed, **place}):
         page: list[PartnerEntry] = []

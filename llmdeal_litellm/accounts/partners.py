@@ -4,24 +4,21 @@
     three strikes, removed the operator's; paused ── resume ──▶ probing
 
 Times are microseconds of Unix time, shares are basis points. Upstream keys are kept encrypted, bound to their
-machine. Source: docs/decisions/0014-partner-machines.md; NIST SP 800-38D (AES-GCM).
+machine. Source: docs/decisions/0014-partner-machines.md.
 """
 
-import os
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from llmdeal_litellm.accounts.sealing import CannotOpen, Cipher
+from llmdeal_litellm.accounts.secrets import hold_cipher, open_cipher
 from llmdeal_litellm.ledger.database import Database, Row
 from llmdeal_litellm.ledger.ops import CANARIES
 from llmdeal_litellm.ledger.rows import US_PER_DAY
 from llmdeal_litellm.policy.suspicion import STRIKES_MAX
 
-NONCE_BYTES = 12
 COLUMNS = (
     "id, name, alias, base_url, model, sealed_key, capacity, share, state, why, strikes, created_at_us, "
     "changed_at_us, probed_at_us, probe_after_us, struck_for, struck_at_us"
@@ -128,41 +125,43 @@ def read_partner(row: Row) -> Partner:
     return replace(partner, state=PartnerState(partner.state))
 
 
-class KeyCipher:
-    """Seals machines' keys. `key` has 32 bytes."""
+def key_of(partner: Partner, cipher: Cipher, *, under: str | None = None) -> str | None:
+    """A machine's key, empty for one without; None for one that cannot be read: it was sealed under another
+    LLMDEAL_ENCRYPTION_KEY, or another one than `under` where that is given, or for another machine."""
+    if partner.sealed_key is None:
+        return ""
+    try:
+        return cipher.open(b64decode(partner.sealed_key), _place(partner.id), under=under).decode()
+    except (CannotOpen, ValueError):
+        return None
 
-    def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
 
-    def seal(self, partner_id: str, text: str) -> str:
-        """The key as the store keeps it."""
-        nonce = os.urandom(NONCE_BYTES)
-        return b64encode(nonce + self._cipher.encrypt(nonce, text.encode(), partner_id.encode())).decode()
+def _sealed(key: str, partner_id: str, cipher: Cipher) -> str:
+    return b64encode(cipher.seal(key.encode(), _place(partner_id))).decode()
 
-    def open(self, partner: Partner) -> str | None:
-        """The key, empty for a machine without one; None for one that cannot be read: it was sealed under
-        another LLMDEAL_ENCRYPTION_KEY, or for another machine."""
-        if partner.sealed_key is None:
-            return ""
-        try:
-            raw = b64decode(partner.sealed_key)
-            return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], partner.id.encode()).decode()
-        except (InvalidTag, ValueError):
-            return None
+
+def _place(partner_id: str) -> bytes:
+    """What a sealed key is bound to."""
+    return partner_id.encode()
 
 
 class Partners:
-    """The registry. Every change is one write transaction; every method may raise StoreFailed."""
+    """The registry. Every change is one write transaction; every method may raise StoreFailed.
 
-    def __init__(self, database: Database, cipher: KeyCipher) -> None:
+    `keys` are the key-encryption keys, the current one first.
+    """
+
+    def __init__(self, database: Database, keys: Sequence[bytes]) -> None:
         self._db = database
-        self._cipher = cipher
+        self._keys = keys
 
     def add(self, machine: Machine, *, random_8_bytes: bytes, now_us: int) -> Partner:
-        """Register a machine; it is called once a probe has passed. Raises NameTaken."""
+        """Register a machine; it is called once a probe has passed. Raises NameTaken, WrongSecret."""
         partner_id = "prt_" + random_8_bytes.hex()
-        sealed = None if machine.key is None else self._cipher.seal(partner_id, machine.key)
+        open_cipher(self._db, self._keys)
         with self._db.write():
+            cipher = hold_cipher(self._db, self._keys)
+            sealed = None if machine.key is None else _sealed(machine.key, partner_id, cipher)
             added = self._db.run(
                 "INSERT INTO partners (id, name, alias, base_url, model, sealed_key, capacity, share, state, "
                 "created_at_us, changed_at_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'probing', ?, ?) "
@@ -186,6 +185,23 @@ class Partners:
         if row is None:
             raise NoSuchPartner(name)
         return read_partner(row)
+
+    def seal_anew(self, cipher: Cipher) -> tuple[int, list[str]]:
+        """Seal those machines' keys that are under another key under the cipher's own; returns how many, and
+        the names of machines whose key cannot be read."""
+        sealed, unreadable = 0, list[str]()
+        with self._db.write():
+            for partner in self.all():
+                if key_of(partner, cipher, under=cipher.key_id) is not None:
+                    continue
+                key = key_of(partner, cipher)
+                if key is None:
+                    unreadable.append(partner.name)
+                    continue
+                update = "UPDATE partners SET sealed_key = ? WHERE id = ? AND sealed_key = ?"
+                anew = _sealed(key, partner.id, cipher)
+                sealed += self._db.run(update, (anew, partner.id, partner.sealed_key))
+        return sealed, unreadable
 
     def pause(self, name: str, *, now_us: int) -> Partner:
         """Send it no more requests; those under way end as usual. Raises NoSuchPartner, WasRemoved."""

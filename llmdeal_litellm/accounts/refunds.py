@@ -10,7 +10,7 @@ from llmdeal_litellm.ledger.ops import Refund, Refunded
 from llmdeal_litellm.money import share_of
 
 SELECT_CHARGES = (
-    "SELECT account_id, wallet, request_id, leg, -balance_change, key_id, alias, payee, payee_share "
+    "SELECT account_id, wallet, request_id, leg, -balance_change, alias, payee, payee_share "
     "FROM records WHERE kind IN ('post', 'void') AND request_id = ? AND balance_change < 0 ORDER BY leg"
 )
 

@@ -1,10 +1,10 @@
 """From checked sections to the Catalog: what only shows when the parts are put together."""
 
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Collection, Mapping
 
 from llmdeal_litellm.catalog.hosts import AllowedHosts, NotAHost, read_allowed
 from llmdeal_litellm.catalog.model import (
+    BYO_PREFIX,
     REASONING_TAG,
     Alias,
     Breaking,
@@ -29,22 +29,12 @@ from llmdeal_litellm.catalog.schema import (
     LlmdealSection,
     ModelSection,
     RateSection,
+    is_address,
 )
 from llmdeal_litellm.money import NotAnAmount, Rates, rate_from_usd_per_1m, rate_from_usd_per_token
 
 ENVIRON = "os.environ/"
 UNDECLARED = ModelSection(context_window=131_072)
-
-
-def _is_address(text: str) -> bool:
-    """Whether requests can be sent to paths below this URL."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = text.isascii() and text.isprintable() and not set(" @?#") & set(text)
-    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
 
 
 class Builder:
@@ -56,6 +46,7 @@ class Builder:
         section: LlmdealSection,
         entries: list[DeploymentSection],
         environ: Mapping[str, str],
+        byo_known: Collection[str] | None = None,
     ) -> None:
         self.problems: list[ConfigProblem] = []
         self.warnings: list[ConfigProblem] = []
@@ -63,6 +54,7 @@ class Builder:
         self._section = section
         self._entries = entries
         self._environ = environ
+        self._byo_known = byo_known
         self._default = self._flat(section.default_rate, ("llmdeal", "default_rate"))
 
     def catalog(self, text: str) -> Catalog:
@@ -78,6 +70,7 @@ class Builder:
             if names.setdefault(alias.catalog_id, alias) is not alias:
                 path = ("llmdeal", "models", alias.name, "catalog", "id")
                 self._refuse(path, f"'{alias.catalog_id}' already names '{names[alias.catalog_id].name}'")
+        self._check_byo()
         deadlines = self._section.deadlines
         if self._section.breaker.failures > self._section.breaker.calls:
             said = "'failures' is at most 'calls', or the breaker never opens"
@@ -95,6 +88,7 @@ class Builder:
             retrying=Retrying(**self._section.retries.model_dump()),
             partnering=self._partnering(),
             version=version_of(text),
+            byo_providers=self._section.byo.addresses(),
         )
 
     def _partnering(self) -> Partnering:
@@ -108,6 +102,27 @@ class Builder:
                 self._refuse(at, f"'{text}' must be host or host:port; {bad}")
         allowed = AllowedHosts(frozenset(entries))
         return Partnering(allowed, **section.model_dump(exclude={"allowed_hosts"}))
+
+    def _check_byo(self) -> None:
+        section = self._section
+        names: list[tuple[str, Path]] = [
+            *((e.model_name, ("model_list", n, "model_name")) for n, e in enumerate(self._entries)),
+            *((name, ("llmdeal", "lanes", name)) for name in section.lanes),
+            *((name, ("llmdeal", "models", name)) for name in section.models),
+            *(
+                (m.catalog.id, ("llmdeal", "models", n, "catalog"))
+                for n, m in section.models.items()
+                if m.catalog
+            ),
+        ]
+        for name, path in names:
+            if name.startswith(BYO_PREFIX):
+                said = f"'{name}': names that begin with {BYO_PREFIX} belong to accounts; choose another"
+                self._refuse(path, said)
+        for provider in self._section.byo.providers or ():
+            if self._byo_known is not None and provider not in self._byo_known:
+                said = f"accounts cannot bring keys of '{provider}'; allowed: {', '.join(self._byo_known)}"
+                self._refuse(("llmdeal", "byo", "providers", provider), said)
 
     def _tiers(self) -> dict[str, Tier]:
         known = self._section.tiers
@@ -149,7 +164,7 @@ class Builder:
         api_base, base_env = self._value(params.api_base, (*path, "litellm_params", "api_base"))
         if base_env is not None and api_base is None:
             self._refuse((*path, "litellm_params", "api_base"), f"set {base_env} in the environment")
-        if api_base is not None and not _is_address(api_base):
+        if api_base is not None and not is_address(api_base):
             said = f"'{api_base}' must be https://host[:port][/path] or the same with http://"
             self._refuse((*path, "litellm_params", "api_base"), said)
         key, wanted = self._value(params.api_key, (*path, "litellm_params", "api_key"))

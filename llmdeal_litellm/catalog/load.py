@@ -1,6 +1,6 @@
 """config.yaml → Catalog. Every value is checked, and every problem names its file, line and remedy."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from llmdeal_litellm.catalog import build, litellm_rules
 from llmdeal_litellm.catalog.model import Catalog
 from llmdeal_litellm.catalog.positions import ConfigError, ConfigProblem, Document, Path, read_yaml
-from llmdeal_litellm.catalog.schema import DeploymentSection, LlmdealSection
+from llmdeal_litellm.catalog.schema import ByoSection, DeploymentSection, LlmdealSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,13 @@ class Loaded:
     warnings: tuple[ConfigProblem, ...]
 
 
-def load_catalog(text: str, file: str, environ: Mapping[str, str]) -> Loaded:
+def load_catalog(
+    text: str, file: str, environ: Mapping[str, str], byo_known: Collection[str] | None = None
+) -> Loaded:
     """Parse and check a config file.
 
-    `environ` resolves `os.environ/NAME` values. Raises ConfigError with every problem found.
+    `environ` resolves `os.environ/NAME` values; `byo_known` are the providers that accounts can bring keys
+    of, when that is to be checked. Raises ConfigError with every problem found.
     """
     document = read_yaml(text, file)
     data = document.data
@@ -37,13 +40,23 @@ def load_catalog(text: str, file: str, environ: Mapping[str, str]) -> Loaded:
     if problems or section is None:
         raise ConfigError(sorted(problems, key=lambda p: p.line))
     builder = build.Builder(
-        document, section, entries, {**environ, **litellm_rules.declared_environment(data)}
+        document, section, entries, {**environ, **litellm_rules.declared_environment(data)}, byo_known
     )
     catalog = builder.catalog(text)
     if builder.problems:
         raise ConfigError(sorted(builder.problems, key=lambda p: p.line))
     warnings = [document.problem(path, said) for path, said in litellm_rules.without_effect(data)]
     return Loaded(catalog, tuple(sorted([*warnings, *builder.warnings], key=lambda p: p.line)))
+
+
+def load_byo(document: Document) -> Mapping[str, str | None] | None:
+    """As `Catalog.byo_providers`, without looking at the rest of the file. Raises ConfigError."""
+    section = document.data.get("llmdeal") if isinstance(document.data, dict) else None
+    said = section.get("byo", {}) if isinstance(section, dict) else {}
+    try:
+        return ByoSection.model_validate(said).addresses()
+    except ValidationError as bad:
+        raise ConfigError(list(_described(document, ("llmdeal", "byo"), bad))) from None
 
 
 def _section(

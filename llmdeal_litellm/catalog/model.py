@@ -16,6 +16,9 @@ T = TypeVar("T")
 REASONING_TAG = "reasoning"
 """Models with this tag think before they begin to answer, and may take longer to."""
 
+BYO_PREFIX = "byo-"
+"""Names that begin so belong to accounts: each has its own, for its own upstream keys."""
+
 
 class Kind(Enum):
     """What an alias is for, and therefore which endpoint takes it and which wallet pays."""
@@ -140,6 +143,8 @@ class Alias:
     display_name: str | None = None
     dimensions: int | None = None
     reasoning: bool = False
+    own_key: bool = False
+    """Whether it is an account's own, served with its own upstream key."""
 
     def served_by(self, deployments: Iterable[Deployment]) -> "Alias":
         """The same alias with these for its members, of which each can do all that the alias can."""
@@ -158,6 +163,11 @@ class Alias:
     def is_chat(self) -> bool:
         """Whether chat completions and cost-preview take it."""
         return self.kind is not Kind.EMBEDDING
+
+    @property
+    def counted_as(self) -> str:
+        """Its name among metrics, whose labels never come from a caller."""
+        return "byo" if self.own_key else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +270,9 @@ class Catalog:
     retrying: Retrying = field(default_factory=Retrying)
     partnering: Partnering = field(default_factory=Partnering)
     version: str = ""
+    byo_providers: Mapping[str, str | None] | None = None
+    """Providers that accounts may bring keys of, and the address of each that is not called at its own; None:
+    all that the gateway knows."""
 
     def find(self, model: str) -> Alias | None:
         """The alias that `model` names exactly, or None."""

@@ -31,7 +31,8 @@ def bundled_file(name: str) -> Path:
 
 
 @cache
-def _table() -> dict[str, dict[str, object]]:
+def bundled_table() -> dict[str, dict[str, object]]:
+    """LiteLLM's table of models, by name."""
     found: dict[str, dict[str, object]] = orjson.loads(bundled_file(TABLE).read_bytes())
     return found
 
@@ -48,7 +49,7 @@ def retail_rates(model: str) -> Rates:
 
     Raises NoRetailRate when the model is unknown or has no input and output price.
     """
-    row = _table().get(model)
+    row = bundled_table().get(model)
     if row is None:
         raise NoRetailRate(f"the bundled price table has no model '{model}'")
     try:

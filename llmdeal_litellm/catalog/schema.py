@@ -6,8 +6,9 @@ Units: rates are USD per 1M tokens, as the API reference prints them; `input_cos
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from llmdeal_litellm.limits import PROMPT_OVERHEAD_TOKENS
@@ -22,6 +23,26 @@ def _decimal(value: object) -> object:
     return repr(value) if isinstance(value, float) else value
 
 
+def is_address(text: str) -> bool:
+    """Whether requests can be sent to paths below this URL."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and not set(" @?#") & set(text)
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+
+
+def _address(text: str) -> str:
+    if not is_address(text):
+        raise PydanticCustomError(
+            "address", "must be https://host[:port][/path] or the same with http://", {"given": text}
+        )
+    return text.rstrip("/")
+
+
+Address = Annotated[str, Field(max_length=500), AfterValidator(_address)]
 Usd = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, lt=1000)]
 Tokens = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
@@ -160,6 +181,24 @@ class PartnersSection(Section):
     slow_after_s: Seconds = 20.0
 
 
+class ByoProviderSection(Section):
+    """A provider that accounts may bring keys of. `api_base`: called there, not at its own address."""
+
+    api_base: Address | None = None
+
+
+class ByoSection(Section):
+    """Accounts' own upstream keys. `providers`: whose; all that the gateway knows, when left out."""
+
+    providers: dict[str, ByoProviderSection | None] | None = None
+
+    def addresses(self) -> dict[str, str | None] | None:
+        """As `Catalog.byo_providers`."""
+        if self.providers is None:
+            return None
+        return {name: said.api_base if said else None for name, said in self.providers.items()}
+
+
 class LlmdealSection(Section):
     """The top-level `llmdeal:` key."""
 
@@ -171,6 +210,7 @@ class LlmdealSection(Section):
     breaker: BreakerSection = BreakerSection()
     retries: RetriesSection = RetriesSection()
     partners: PartnersSection = PartnersSection()
+    byo: ByoSection = ByoSection()
     tiers: dict[str, TierSection] = Field(min_length=1)
     tier_groups: dict[str, list[str]] = {}
     lanes: dict[AliasName, LaneSection] = {}

@@ -11,6 +11,7 @@ from llmdeal_litellm.catalog.model import Deployment
 from llmdeal_litellm.catalog.positions import ConfigError, ConfigProblem
 from llmdeal_litellm.cli.commands import EXIT_FOUND_PROBLEMS, OperatorGroup
 from llmdeal_litellm.cli.rendering import View, print_json, print_table
+from llmdeal_litellm.upstream.codecs.table import BYO_ADDRESSES
 
 
 @click.group(cls=OperatorGroup)
@@ -37,7 +38,7 @@ def check(context: click.Context, file: Path, as_json: bool) -> None:
       llmdeal config check config.yaml
     """
     try:
-        loaded = load_catalog(_text(file), str(file), os.environ)
+        loaded = load_catalog(_text(file), str(file), os.environ, BYO_ADDRESSES)
     except ConfigError as bad:
         _print_problems(bad.problems, as_json)
         context.exit(EXIT_FOUND_PROBLEMS)

@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 from llmdeal_litellm.accounts.admin import NoSuchAccount, NoSuchKey
+from llmdeal_litellm.accounts.byo_admin import BadByo, NoSuchByo
 from llmdeal_litellm.accounts.partners import NameTaken, NoSuchPartner, WasRemoved
 from llmdeal_litellm.accounts.refunds import AlreadyRefunded, NothingCharged
 from llmdeal_litellm.accounts.secrets import WrongSecret
+from llmdeal_litellm.catalog.facts import NotServed
 from llmdeal_litellm.catalog.positions import ConfigError
 from llmdeal_litellm.cli.commands import EXIT_REFUSED, EXIT_STORE
 from llmdeal_litellm.cli.tiers import UnknownAlias, UnknownTier
@@ -63,6 +65,9 @@ _KNOWN: tuple[tuple[type[Exception], int, Callable[[Any], str]], ...] = (
     (NotAShare, EXIT_REFUSED, str),
     (NothingCharged, EXIT_REFUSED, lambda error: f"nothing was charged for the request '{error}'"),
     (AlreadyRefunded, EXIT_REFUSED, lambda error: f"the request '{error}' was refunded before"),
+    (NoSuchByo, EXIT_REFUSED, lambda error: f"the account has no alias '{error}'; see: llmdeal byo list"),
+    (BadByo, EXIT_REFUSED, str),
+    (NotServed, EXIT_REFUSED, lambda error: error.args[0]),
     (BadSettings, EXIT_REFUSED, str),
     (ConfigError, EXIT_REFUSED, str),
     (NotAnAmount, EXIT_REFUSED, str),

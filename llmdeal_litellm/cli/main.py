@@ -30,6 +30,8 @@ llmdeal = LazyGroup(
         "account": "llmdeal_litellm.cli.account:account",
         "key": "llmdeal_litellm.cli.key:key",
         "partner": "llmdeal_litellm.cli.partner:partner",
+        "byo": "llmdeal_litellm.cli.byo:byo",
+        "secrets": "llmdeal_litellm.cli.secrets:secrets",
         "usage": "llmdeal_litellm.cli.usage:usage",
         "ledger": "llmdeal_litellm.cli.ledger:ledger",
         "migrate": "llmdeal_litellm.cli.migrate:migrate",

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import click
 
-from llmdeal_litellm.accounts.partners import KeyCipher, Machine, Partner, Partners
-from llmdeal_litellm.accounts.secrets import Secret, check_secret
+from llmdeal_litellm.accounts.partners import Machine, Partner, Partners
+from llmdeal_litellm.accounts.secrets import open_cipher
 from llmdeal_litellm.cli.commands import WORDS, OperatorGroup
 from llmdeal_litellm.cli.partner_statement import statement
 from llmdeal_litellm.cli.rendering import View, print_json, print_one, print_table, time_text
@@ -155,8 +155,8 @@ def _open_partners(said: Settings | None = None) -> Iterator[Partners]:
     """The registry. Raises BadSettings, WrongSecret, StoreFailed."""
     said = said or settings()
     with open_store(said) as database:
-        check_secret(database, Secret.ENCRYPTION_KEY, said.encryption_key)
-        yield Partners(database, KeyCipher(said.encryption_key))
+        open_cipher(database, said.encryption_keys)
+        yield Partners(database, said.encryption_keys)
 
 
 def partner_view(found: Partner) -> View:

@@ -47,16 +47,24 @@ def open_admin(said: Settings | None = None) -> Iterator[Admin]:
 
 @contextmanager
 def announced_admin(said: Settings | None = None) -> Iterator[Admin]:
-    """The operator's actions for a command that changes what gateways remember of keys and accounts.
+    """The operator's actions for a command that changes what gateways remember of keys and accounts; see
+    `announced_store`. Raises as `open_admin` does."""
+    said = said or settings()
+    with announced_store(said) as database:
+        yield Admin(database, said.key_pepper)
+
+
+@contextmanager
+def announced_store(said: Settings) -> Iterator[Database]:
+    """The store for a command that changes what gateways remember.
 
     Print after it: gateways are told at its end, and a reader that went away must not prevent that.
-    Raises as `open_admin` does.
+    Raises as `open_store` does.
     """
-    said = said or settings()
     announcer = Announcer(said.redis_url)
     try:
-        with open_admin(said) as admin:
-            yield admin
+        with open_store(said) as database:
+            yield database
     except CommitUnknown:
         announcer.announce()
         raise

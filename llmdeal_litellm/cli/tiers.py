@@ -70,6 +70,13 @@ def allowed_hosts(config: Path) -> AllowedHosts:
 
 def _section(config: Path) -> tuple[Document, Mapping[str, object]]:
     """The file and its `llmdeal` section, empty when there is none."""
+    document = config_document(config)
+    section = document.data.get("llmdeal") if isinstance(document.data, dict) else None
+    return document, section if isinstance(section, dict) else {}
+
+
+def config_document(config: Path) -> Document:
+    """The config file as it stands. Raises BadSettings, or ConfigError when it is no YAML."""
     try:
         text = config.read_text(encoding="utf-8")
     except OSError as error:
@@ -77,6 +84,4 @@ def _section(config: Path) -> tuple[Document, Mapping[str, object]]:
         raise BadSettings(f"{said}; set LLMDEAL_CONFIG to the gateway's file") from None
     except UnicodeDecodeError:
         raise BadSettings(f"the config file {config} is not UTF-8 text; save it as UTF-8") from None
-    document = read_yaml(text, str(config))
-    section = document.data.get("llmdeal") if isinstance(document.data, dict) else None
-    return document, section if isinstance(section, dict) else {}
+    return read_yaml(text, str(config))

@@ -14,7 +14,7 @@ WRITE_WAIT_S = 5.0
 Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
 
-STEPS = ("0001_initial", "0002_fleet", "0004_partners", "0005_canaries")
+STEPS = ("0001_initial", "0002_fleet", "0003_byo", "0004_partners", "0005_canaries")
 """The migrations, oldest first. Each is a file of common SQL and one of each database's triggers."""
 
 

@@ -166,7 +166,6 @@ class Refund:
     request_id: str
     leg: int
     charged: int
-    key_id: str
     alias: str
     payee: Payee | None = None
     note: str = ""

@@ -73,7 +73,6 @@ def refund(batch: Batch, op: Refund) -> Result:
         0,
         request_id=op.request_id,
         leg=op.leg,
-        key_id=op.key_id,
         alias=op.alias,
         rule=REFUND,
         note=op.note or None,

@@ -5,8 +5,11 @@ Source: API reference, "Errors" (404 before 403) and "Models & rates".
 
 from collections.abc import Iterator
 
-from llmdeal_litellm.catalog.model import Alias, Catalog, Kind
+from llmdeal_litellm.catalog.model import Alias, Catalog, Kind, Tier
 from llmdeal_litellm.errors import InvalidRequest, ModelNotAvailable, ModelNotFound, ModelNotInTier
+
+NO_TIER = Tier("", tpm=1, rpm=60, requests_per_minute=60, burst=10, sees="", listed=False)
+"""The limits of a key whose tier the config no longer has. It may call no alias of the catalog."""
 
 
 def may_call(catalog: Catalog, alias: Alias, tier: str, frontier_addon: bool) -> bool:

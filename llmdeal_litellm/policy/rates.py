@@ -1,5 +1,6 @@
 """The catalog as callers see it: the rate table, the model list, one model. Source: API reference."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import orjson
@@ -27,10 +28,10 @@ class RatesTable:
         self._head = orjson.dumps(shared)[:-1]
         self._names = lru_cache(maxsize=64)(self._accessible)
 
-    def render(self, tier: str, frontier_addon: bool) -> bytes:
-        """The body for one caller."""
+    def render(self, tier: str, frontier_addon: bool, own_aliases: Mapping[str, Alias]) -> bytes:
+        """The body for one caller, who may call the account's own aliases, too."""
         own = {
-            "accessible_to_caller": self._names(tier, frontier_addon),
+            "accessible_to_caller": [*self._names(tier, frontier_addon), *own_aliases],
             "caller_tier": tier,
             "note": NOTE,
         }
@@ -52,9 +53,12 @@ def model_object(catalog: Catalog, name: str, alias: Alias) -> JsonObject:
     }
 
 
-def render_models(catalog: Catalog, tier: str, frontier_addon: bool) -> bytes:
-    """The body of GET /v1/models."""
-    data = [model_object(catalog, name, alias) for name, alias in listed(catalog, tier, frontier_addon)]
+def render_models(
+    catalog: Catalog, tier: str, frontier_addon: bool, own_aliases: Mapping[str, Alias]
+) -> bytes:
+    """The body of GET /v1/models; the account's own aliases come last."""
+    mine = (*listed(catalog, tier, frontier_addon), *own_aliases.items())
+    data = [model_object(catalog, name, alias) for name, alias in mine]
     return orjson.dumps({"object": "list", "data": data})
 
 

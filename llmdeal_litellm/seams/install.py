@@ -28,6 +28,7 @@ from llmdeal_litellm.gateway import CannotStart, Gateway, new_request_id
 from llmdeal_litellm.seams import demo, server
 from llmdeal_litellm.seams.edge import Edge
 from llmdeal_litellm.settings import BadSettings, Settings, read_settings
+from llmdeal_litellm.upstream.codecs.table import BYO_ADDRESSES
 
 log = logging.getLogger("llmdeal")
 
@@ -90,7 +91,7 @@ def _install() -> None:
     workers = worker_count(os.environ)
     _one_or_shared(workers, settings)
     is_first = _is_first(settings)
-    loaded = load_catalog(_text(settings), settings.config_path.name, os.environ)
+    loaded = load_catalog(_text(settings), settings.config_path.name, os.environ, BYO_ADDRESSES)
     notes = [f"warning: {warning}" for warning in loaded.warnings]
     catalog, simulator, said = _with_simulator(settings, loaded.catalog)
     for note in [*notes, *said] if is_first else []:

@@ -4,7 +4,7 @@ HOST is 127.0.0.1 and PORT a free one unless given. Prints one line to stdout on
 `simulator listening on http://HOST:PORT`. SIGTERM and SIGINT end it with code 0; with `--exit-with-stdin` so
 does the end of its standard input, so that it dies with its parent.
 
-Providers, each under /{provider}/, any key is taken:
+Providers, each under /{provider}/, any key is taken that has no `-rejected-` in it:
   openai, groq, mistral, cerebras, nvidia_nim, generic
              POST v1/chat/completions and v1/embeddings, `Authorization: Bearer KEY`
   anthropic  POST v1/messages, `x-api-key: KEY` and `anthropic-version`

@@ -13,6 +13,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
+REJECTED = "-rejected-"
+"""In a key: the simulator refuses it as its provider refuses an unknown one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
@@ -121,6 +124,32 @@ def bad_json(provider: str) -> Failure:
         "anthropic": "The request body is not valid JSON: expected an object",
     }
     return failure(provider, 400, texts.get(provider, "We could not parse the JSON body of your request."))
+
+
+def of_key(provider: str, key: str) -> Failure | None:
+    """What a provider says to a key: nothing, unless there is none or it has REJECTED in it."""
+    if not key.strip():
+        return unauthorized(provider)
+    return wrong_key(provider) if REJECTED in key else None
+
+
+def wrong_key(provider: str) -> Failure:
+    """A key that the provider does not know, or no longer."""
+    match provider:
+        case "openai":
+            message = (
+                "Incorrect API key provided: sk-*****. You can find your API key at "
+                "https://platform.openai.com/account/api-keys."
+            )
+            return failure(provider, 401, message, kind="invalid_request_error", code="invalid_api_key")
+        case "nvidia_nim":
+            return failure(provider, 403, "Authorization failed")
+        case "gemini":
+            return failure(provider, 400, "API key not valid. Please pass a valid API key.")
+        case "anthropic":
+            return failure(provider, 401, "invalid x-api-key")
+        case _:
+            return unauthorized(provider)
 
 
 def unauthorized(provider: str) -> Failure:

@@ -200,5 +200,10 @@ def bounded_by(deadlines: Deadlines, total_s: float | None) -> Deadlines:
 def _require_ok(reply: Reply, alias: Alias, model: str) -> None:
     if reply.status != 200:
         raise from_status(
-            reply.status, reply.retry_after, reply.body, model=model, window=alias.context_window
+            reply.status,
+            reply.retry_after,
+            reply.body,
+            model=model,
+            window=alias.context_window,
+            own_key=alias.own_key,
         )

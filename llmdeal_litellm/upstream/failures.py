@@ -8,12 +8,14 @@ UpstreamFailure
 ├── Throttled      429
 ├── BrokenAnswer   not what the wire promises: cut, empty, HTML, oversized, an error under 200
 │   └── ErrorEvent an error event within a stream
+├── KeyRefused     the caller's own upstream key was refused: never the breaker
 └── InputRefused   the caller's own input was refused: never another upstream, never the breaker
 """
 
 import re
 
 from llmdeal_litellm.errors import (
+    ByoKeyRejected,
     ContextLengthExceeded,
     GatewayError,
     InvalidRequest,
@@ -95,6 +97,18 @@ class InputRefused(UpstreamFailure):
         return self.error
 
 
+class KeyRefused(UpstreamFailure):
+    """The provider refuses the caller's own key or the account that it is of, not this request."""
+
+    def __init__(self, status: int, model: str) -> None:
+        super().__init__(f"status {status}: the caller's own key was refused")
+        self._model = model
+
+    def shown(self) -> GatewayError:
+        return ByoKeyRejected(self._model)
+
+
+KEY_REFUSED = (401, 402, 403)
 CALLERS_FAULT = (400, 413, 422)
 _CONTEXT = re.compile(
     rb"context[_ ]length|context[_ ]window|maximum context|max(imum)? input|too many tokens|"
@@ -102,10 +116,10 @@ _CONTEXT = re.compile(
     rb"input.{0,20}too (long|large)",
     re.IGNORECASE,
 )
-_OUR_ACCOUNT = re.compile(
+_ACCOUNT = re.compile(
     rb"api[ _-]?key|credit balance|billing|insufficient_quota|exceeded your current quota", re.IGNORECASE
 )
-"""Some providers say with a 400 that our own key or bill is at fault."""
+"""Some providers say with a 400 that the key or its account's bill is at fault."""
 _RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"([0-9.]{1,20})s"')
 """Where Google says how long to wait, in the place of a header. Source: google.rpc.RetryInfo."""
 _HINTS = (
@@ -127,19 +141,21 @@ _HINTS = (
 
 
 def from_status(
-    status: int, retry_after: str | None, body: bytes, *, model: str, window: int
+    status: int, retry_after: str | None, body: bytes, *, model: str, window: int, own_key: bool = False
 ) -> UpstreamFailure:
-    """The failure that a status other than 200 means.
+    """The failure that a status other than 200 means. `own_key`: the upstream key was the caller's own.
 
     `body` is only searched for what the error is about; none of its text is passed on.
     """
     if status == 429:
         told = _RETRY_DELAY.search(body) if retry_after is None else None
         return Throttled(_seconds(told[1].decode() if told else retry_after))
+    if own_key and status in KEY_REFUSED:
+        return KeyRefused(status, model)
     if status not in CALLERS_FAULT:
         return BadStatus(status)
-    if _OUR_ACCOUNT.search(body):
-        return BadStatus(status)
+    if _ACCOUNT.search(body):
+        return KeyRefused(status, model) if own_key else BadStatus(status)
     if _CONTEXT.search(body):
         return InputRefused(ContextLengthExceeded(model, window))
     about = next(

@@ -52,34 +52,34 @@ class Operator:
         }
         return kept | ours | dict(self.more)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Start a command and do not wait."""
         return subprocess.Popen(
             [sys.executable, "-m", "llmdeal_litellm.cli", *arguments],
             env=self.environment(),
             cwd=self.folder,
             text=True,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
-    def run(self, *arguments: str) -> Ended:
-        """Run a command to its end."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=TIMEOUT_S)
+    def run(self, *arguments: str, given: str = "") -> Ended:
+        """Run a command to its end, with this on its standard input."""
+        process = self.start(*arguments, stdin=subprocess.PIPE if given else subprocess.DEVNULL)
+        out, err = process.communicate(given or None, timeout=TIMEOUT_S)
         assert "Traceback" not in err, err
         return Ended(process.returncode, out, err)
 
-    def ok(self, *arguments: str) -> Any:
+    def ok(self, *arguments: str, given: str = "") -> Any:
         """Run a command with --json that must work; returns what it printed."""
-        ended = self.run(*arguments, "--json")
+        ended = self.run(*arguments, "--json", given=given)
         assert (ended.code, ended.err) == (0, ""), ended
         return ended.json
 
-    def refused(self, *arguments: str, code: int = 2) -> str:
+    def refused(self, *arguments: str, code: int = 2, given: str = "") -> str:
         """Run a command with --json that must be refused; returns the sentence."""
-        ended = self.run(*arguments, "--json")
+        ended = self.run(*arguments, "--json", given=given)
         assert ended.code == code, ended
         sentence: str = ended.json["error"]["message"]
         assert ended.err == f"llmdeal: {sentence}\n"

@@ -11,6 +11,8 @@ from .operator_command import Operator
 NAMED = re.compile(r"\b(?:acct|key)_[0-9a-f]{16}\b|\blld_[0-9a-f]{32}\b|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 """What differs from store to store: ids, keys and times."""
 
+UPSTREAM_KEY = "upstream-key"
+
 
 def told(operator: Operator) -> list[str]:
     """What the commands print in one life of an account, each distinct name replaced by its number."""
@@ -35,6 +37,9 @@ def told(operator: Operator) -> list[str]:
     run("account", "tier", account, "founder")
     run("account", "addon", account, "frontier", "on")
     run("key", "cap", key, "0.00000001", "--per", "month")
+    for alias in ("byo-a", "byo-b"):
+        run("byo", "add", account, alias, "--provider", "groq", "--model", "m", "--key-file", UPSTREAM_KEY)
+    run("byo", "remove", account, "byo-a", "--json")
     run("key", "revoke", key, "--json")
     run("key", "revoke", key)
     run("key", "mint", account)
@@ -43,6 +48,7 @@ def told(operator: Operator) -> list[str]:
         ("account", "show", account),
         ("account", "statement", account),
         ("key", "list", account),
+        ("byo", "list", account),
         ("usage", account),
         ("usage", "--days", "36500"),
         ("ledger", "verify"),
@@ -59,6 +65,8 @@ def told(operator: Operator) -> list[str]:
         ("key", "mint", "acct_0"),
         ("key", "cap", "key_0", "1"),
         ("key", "revoke", "key_0"),
+        ("byo", "remove", account, "byo-a"),
+        ("byo", "list", "acct_0"),
     ):
         run(*refused)
     return numbered(said)
@@ -85,9 +93,10 @@ def test_the_same_is_said(tmp_path: Path, postgres_database: str) -> None:
     )
     for operator in (of_file, of_server):
         operator.folder.mkdir()
+        (operator.folder / UPSTREAM_KEY).write_text("own-0123456789abcdef\n")
         operator.ok("migrate")
     with ThreadPoolExecutor() as both:
         file, server = both.map(told, (of_file, of_server))
     assert file == server
-    assert sum(" → 0\n" in text for text in file) == len(file) - 8
+    assert sum(" → 0\n" in text for text in file) == len(file) - 10
     assert "The ledger is right." in "".join(file)

@@ -12,11 +12,13 @@ from typing import Any
 import httpx
 from concealment import watch
 from fault_gateway import FaultGateway
-from machines import ALIAS, QUICK, Registry, TestMachine
+from machines import ALIAS, QUICK, Registry, RunningMachine
 from processes import Config, until
 
 from llmdeal_litellm.accounts.admin import Admin
+from llmdeal_litellm.accounts.refunds import refund
 from llmdeal_litellm.catalog.model import Wallet
+from llmdeal_litellm.ledger.database import Database
 
 MANY = 1_000_000_000
 FUNDS_NANO = 10**12
@@ -77,6 +79,23 @@ class ConsortiumGateway(FaultGateway):
         with closing(self._settings.store.open()) as database:
             return database.rows(select, values)
 
+    @contextmanager
+    def store(self) -> Iterator[Database]:
+        """A connection to the store."""
+        with closing(self._settings.store.open()) as database:
+            yield database
+
+    def house(self) -> dict[str, int]:
+        """What the house's accounts have of charges and refunds, once no hold is open."""
+        self.ends()
+        select = "SELECT house, sum(amount) FROM house_entries WHERE house <> 'topups' GROUP BY house"
+        return {house: amount for house, amount in self.rows(select) if amount}
+
+    def refund(self, request: str) -> int:
+        """The operator gives back what a request was charged; returns how much."""
+        with self.store() as database:
+            return refund(database, request, note="", now_us=database.now_us()).amount
+
     def metric(self, name: str, **labels: str) -> float:
         """A sample of the gateway's metrics; 0 when it has none."""
         return self._gateway.services.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -100,7 +119,7 @@ class ConsortiumGateway(FaultGateway):
         deployment = self.registry.partner(name).deployment
         return self.metric("llmdeal_capacity_skips_total", deployment=deployment)
 
-    def until_waiting(self, machines: Sequence[TestMachine], count: int) -> None:
+    def until_waiting(self, machines: Sequence[RunningMachine], count: int) -> None:
         """Wait until so many requests stand at the barriers of these machines."""
 
         def waiting() -> bool:
@@ -109,7 +128,7 @@ class ConsortiumGateway(FaultGateway):
         until(waiting, what=f"{count} requests to wait")
 
     def first_let_in(
-        self, pool: ThreadPoolExecutor, key: str, machine: TestMachine
+        self, pool: ThreadPoolExecutor, key: str, machine: RunningMachine
     ) -> "Future[httpx.Response]":
         """Ask until a request is let in and waits at the machine's barrier."""
 
@@ -132,7 +151,7 @@ def serving(folder: Path, **sections: Any) -> Iterator[ConsortiumGateway]:
         closing(gateway._settings.store.open()) as database,
     ):
         gateway.client = client
-        gateway.registry = Registry(database, gateway._settings.encryption_key)
+        gateway.registry = Registry(database, gateway._settings.encryption_keys[0])
         yield gateway
         gateway.ends()
         assert gateway.broken_invariants() == []

@@ -14,7 +14,7 @@ from scripted_machine import Honest, Json, Reply
 from solving import solution
 
 from llmdeal_litellm.accounts.partners import PartnerState
-from llmdeal_litellm.health import Places
+from llmdeal_litellm.places import Places
 
 OFTEN = {**CHECKED, "canary_percent": 50}
 """One of two requests is followed by a canary."""
@@ -128,16 +128,16 @@ def test_none_are_asked_at_nought_per_cent(tmp_path: Path) -> None:
         assert gateway.rows("SELECT count(*) FROM accounts WHERE id = 'canaries'") == [(0,)]
 
 
-def test_a_canary_leaves_a_place_for_a_customer() -> None:
+async def test_a_canary_leaves_a_place_for_a_customer() -> None:
     """Where there are several, one stays free beside it; where there is one, it must be idle."""
     places = Places()
     places.limit({"one": 1, "three": 3})
     assert places.has_room("one")
-    places.take("one")
+    await places.take("one")
     assert not places.has_room("one")
     found = []
     for _ in range(3):
         found.append(places.has_room("three"))
-        places.take("three")
+        await places.take("three")
     assert found == [True, True, False]
     assert not places.has_room("three")

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from answers import chunks_of, content_of, error_of
 from consortium_gateway import ConsortiumGateway, in_thread, serving
-from machines import QUICK, TestMachine
+from machines import QUICK, RunningMachine
 
 from llmdeal_litellm.accounts.partners import PartnerState
 
 HOLDS = "SELECT count(*) FROM records WHERE kind = 'hold'"
-Machines = tuple[TestMachine, TestMachine]
+Machines = tuple[RunningMachine, RunningMachine]
 SELDOM = {**QUICK, "probe_every_s": 600}
 """After the first probe none comes, so that nothing but traffic says how a machine is."""
 
 
-def assert_none_available(gateway: ConsortiumGateway, key: str, *machines: TestMachine) -> None:
+def assert_none_available(gateway: ConsortiumGateway, key: str, *machines: RunningMachine) -> None:
     """The 503 to the letter; nothing is held and no machine is asked."""
     asked, holds = [len(m.chats()) for m in machines], gateway.rows(HOLDS)
     answer = gateway.chat(key)
@@ -35,8 +35,7 @@ def test_only_a_machine_whose_probe_passed_serves(tmp_path: Path, machines: Mach
     with serving(tmp_path) as gateway:
         key = gateway.customer()
         name = gateway.registry.add(good)
-        good.reached("count", at_least=4)
-        assert gateway.registry.partner(name).why == "status 500"
+        gateway.reached_why(name, "status 500")
         assert_none_available(gateway, key, good)
         good.reset()
         gateway.registry.is_soon(name, PartnerState.ACTIVE)
@@ -73,6 +72,16 @@ def test_what_a_failed_probe_says(
 
         assert gateway.registry.partner(name).state is PartnerState.PROBING
         assert_none_available(gateway, gateway.customer(), machines[0])
+
+
+def test_a_machine_without_a_key_is_sent_none(tmp_path: Path, machines: Machines) -> None:
+    """No empty one either; this one asks for a key."""
+    with serving(tmp_path) as gateway:
+        name = gateway.registry.add(machines[0], key=None)
+        gateway.reached_why(name, "status 401")
+        sent = {header.lower() for header, _ in machines[0].requests()[0]["headers"]}
+
+        assert "authorization" not in sent
 
 
 def test_the_operator_pauses_resumes_and_removes(tmp_path: Path, machines: Machines) -> None:

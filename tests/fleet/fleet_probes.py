@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from fleet_workers import Worker, eventually
 
-from llmdeal_litellm.health import Health, NotNow
+from llmdeal_litellm.health import Health
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.policy.breaker import State
 from llmdeal_litellm.upstream.failures import BadStatus
 

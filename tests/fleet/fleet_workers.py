@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from llmdeal_litellm.catalog.model import Breaking, Tier
 from llmdeal_litellm.fleet import Fleet
-from llmdeal_litellm.health import DeploymentHealth, NotNow
+from llmdeal_litellm.health import DeploymentHealth
 from llmdeal_litellm.metrics import Metrics
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.policy.breaker import State
 from llmdeal_litellm.shared_buckets import RedisLimiter
 from llmdeal_litellm.shared_health import SharedHealth

@@ -10,7 +10,7 @@ from fleet_workers import DEPLOYMENTS, eventually, workers
 from redis_server import RedisServer
 
 from llmdeal_litellm.catalog.model import Breaking
-from llmdeal_litellm.health import NotNow
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.policy.breaker import State
 from llmdeal_litellm.shared_breakers import KEYS
 from llmdeal_litellm.upstream.failures import BadStatus, Throttled

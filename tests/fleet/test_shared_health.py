@@ -12,7 +12,7 @@ from fleet_workers import DEPLOYMENTS, eventually, workers
 from llmdeal_litellm.catalog.model import Breaking
 from llmdeal_litellm.errors import InvalidRequest
 from llmdeal_litellm.fleet import WORKERS
-from llmdeal_litellm.health import NotNow
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.policy.breaker import State
 from llmdeal_litellm.redis_link import Script
 from llmdeal_litellm.shared_health import SharedHealth

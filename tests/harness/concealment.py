@@ -42,6 +42,7 @@ OBJECTS = frozenset("chat.completion chat.completion.chunk list embedding model"
 PUBLISHED_WORDS = ("tiktoken-cl100k-base",)
 CALLERS_OWN_TEXT = re.compile(r"^Model '.*' is not in the catalog\.")
 """Where a message quotes what the caller wrote, whatever that was."""
+OWN_ALIAS = r"byo-[a-z0-9.-]{1,56}"
 DENIED = re.compile(
     r"groq|nvidia|\bnim\b|nvcf|nvapi|cerebras|mistral|google|gemini|vertex|openai|anthropic|claude|\bgpt-"
     r"|cloudflare|cf-ray|__cf|cfuvid|envoy|\bkong\b|nginx|vllm|canary|upstream-secret"
@@ -150,12 +151,17 @@ def _of_fixed(where: str, value: dict[str, Any]) -> Iterator[str]:
         yield f"{where}.object: {kind}"
     if value.get("owned_by", "llmdeal") != "llmdeal":
         yield f"{where}.owned_by: {value['owned_by']}"
-    if "model" in value and value["model"] not in PUBLISHED:
+    if "model" in value and not _may_be_named(value["model"]):
         yield f"{where}.model: {value['model']}"
     if "id" in value:
         form = r"call_[0-9A-Za-z]{24}" if "function" in value else r"chatcmpl-[0-9a-f]{24}"
-        if value["id"] not in PUBLISHED and not re.fullmatch(form, str(value["id"])):
+        if not _may_be_named(value["id"]) and not re.fullmatch(form, str(value["id"])):
             yield f"{where}.id: {value['id']}"
+
+
+def _may_be_named(name: Any) -> bool:
+    """Whether it is a published name, or one of an account's own."""
+    return name in PUBLISHED or re.fullmatch(OWN_ALIAS, str(name)) is not None
 
 
 def _of_text(where: str, text: str) -> Iterator[str]:

@@ -43,7 +43,7 @@ class FleetWorld:
         self.control = httpx.Client(base_url=f"{simulator}/control", timeout=150)
         self.client = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
         self._pepper = secrets.token_bytes(32)
-        self._encryption_key = secrets.token_bytes(32)
+        self.encryption_key = secrets.token_bytes(32)
 
     def launch(self, config: Config, *, workers: int = 2, **environment: str) -> FleetGateway:
         """One more gateway, with a folder of its own as on a machine of its own; not waited for."""
@@ -64,7 +64,7 @@ class FleetWorld:
             "LLMDEAL_DATABASE_URL": self.database_url,
             "LLMDEAL_REDIS_URL": self.redis_url,
             "LLMDEAL_KEY_PEPPER": self._pepper.hex(),
-            "LLMDEAL_ENCRYPTION_KEY": self._encryption_key.hex(),
+            "LLMDEAL_ENCRYPTION_KEY": self.encryption_key.hex(),
             **environment,
         }
         arguments = ("--num_workers", str(workers), "--timeout_worker_healthcheck", str(HEALTHCHECK_S))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from processes import simulator_process, until
 
-from llmdeal_litellm.accounts.partners import KeyCipher, Machine, Partner, Partners, PartnerState
+from llmdeal_litellm.accounts.partners import Machine, Partner, Partners, PartnerState
 from llmdeal_litellm.ledger.database import Database
 
 ALIAS, MODEL = "consortium-llama-70b", "llama-3.3-70b"
@@ -28,10 +28,8 @@ INPUT_NANO, OUTPUT_NANO = 150, 450
 """What a token of ALIAS costs in the shipped config, nano-USD."""
 
 
-class TestMachine:
+class RunningMachine:
     """A running machine: the simulator's own names for what goes on there."""
-
-    __test__ = False
 
     def __init__(self, address: str) -> None:
         self.url = f"{address}/generic/v1"
@@ -55,6 +53,14 @@ class TestMachine:
         found: list[dict[str, Any]] = self.control.get("/requests", params={"last": 2000}).json()["requests"]
         return found
 
+    def probes(self) -> int:
+        """How many of them were probes."""
+        return sum("Say OK." in str(r["body"]) for r in self.requests())
+
+    def reached_probes(self, count: int) -> None:
+        """Wait for so many."""
+        until(lambda: self.probes() >= count, patience_s=60, what=f"{count} probes")
+
     def chats(self) -> list[dict[str, Any]]:
         """Its chat completions that were no probe."""
         asked = [r for r in self.requests() if r["path"].endswith("/chat/completions")]
@@ -68,10 +74,10 @@ class TestMachine:
 
 
 @contextmanager
-def running_machine() -> Iterator[TestMachine]:
+def running_machine() -> Iterator[RunningMachine]:
     """One, until the block ends."""
     with simulator_process() as address:
-        machine = TestMachine(address)
+        machine = RunningMachine(address)
         yield machine
         machine.control.close()
 
@@ -80,22 +86,23 @@ class Registry:
     """The registry of one store, as an operator has it. Names are made up anew for each machine."""
 
     def __init__(self, database: Database, encryption_key: bytes) -> None:
-        self._partners = Partners(database, KeyCipher(encryption_key))
+        self._partners = Partners(database, (encryption_key,))
         self._names: list[str] = []
 
     def add(
         self,
-        machine: TestMachine | str,
+        machine: RunningMachine | str,
         *,
         alias: str = ALIAS,
         capacity: int = 8,
         share: int = 7000,
         model: str = MODEL,
+        key: str | None = KEY,
     ) -> str:
         """Register a machine, or an address; returns its name."""
         url = machine if isinstance(machine, str) else machine.url
         name = f"gpu-{secrets.token_hex(4)}"
-        made = Machine(name, alias, url, model, capacity, share, KEY)
+        made = Machine(name, alias, url, model, capacity, share, key)
         self._partners.add(made, random_8_bytes=secrets.token_bytes(8), now_us=_now_us())
         self._names.append(name)
         return name
@@ -114,7 +121,7 @@ class Registry:
         partner: Partner = until(found, what=f"{name} to be {state.value}: {self.partner(name)}")
         return partner
 
-    def active(self, *machines: TestMachine, **terms: Any) -> list[str]:
+    def active(self, *machines: RunningMachine, **terms: Any) -> list[str]:
         """Register machines and wait until their first probes have passed; returns their names."""
         names = [self.add(machine, **terms) for machine in machines]
         for name in names:

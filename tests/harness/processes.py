@@ -26,6 +26,8 @@ Config = dict[str, Any]
 OWN_WIRE = ("anthropic", "gemini")
 """Providers whose address is given without a version, as LiteLLM has it."""
 
+BYO_PROVIDERS = ("openai", "anthropic", "gemini", "groq", "mistral", "cerebras", "nvidia_nim")
+
 
 def until(condition: Callable[[], Any], *, patience_s: float = 10.0, what: str = "a condition") -> Any:
     """Wait for a condition to become true and return its value; fail loudly when it does not."""
@@ -65,14 +67,24 @@ def shipped_config() -> Config:
     return found
 
 
+def stand_in(simulator: str, provider: str) -> str:
+    """Where the simulator stands in for a provider."""
+    return f"{simulator}/{provider}{'' if provider in OWN_WIRE else '/v1'}"
+
+
+def byo_stand_ins(simulator: str) -> Config:
+    """`llmdeal.byo.providers`, all of which the simulator stands in for."""
+    return {provider: {"api_base": stand_in(simulator, provider)} for provider in BYO_PROVIDERS}
+
+
 def pointed_at(simulator: str, config: Config) -> Config:
-    """The config with every deployment moved to the simulator, as its provider's stand-in. Nothing but
-    `api_base` and `api_key` changes."""
+    """The config with every deployment moved to the simulator, as its provider's stand-in, and the providers
+    whose keys accounts may bring. Nothing but `api_base` and `api_key` changes."""
+    config["llmdeal"]["byo"] = {"providers": byo_stand_ins(simulator)}
     for entry in config["model_list"]:
         params = entry["litellm_params"]
         provider = params["model"].split("/", 1)[0]
-        version = "" if provider in OWN_WIRE else "/v1"
-        params["api_base"] = f"{simulator}/{provider}{version}"
+        params["api_base"] = stand_in(simulator, provider)
         params["api_key"] = f"sk-upstream-secret-{provider}"
     return config
 

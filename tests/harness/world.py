@@ -15,6 +15,8 @@ from processes import GatewayProcess, until
 from wires import PINNED, Wire, wire_of
 
 from llmdeal_litellm.accounts.admin import Account, Admin, Caps
+from llmdeal_litellm.accounts.byo_admin import ByoAdmin
+from llmdeal_litellm.catalog.facts import UNKNOWN, ModelFacts, facts_of
 from llmdeal_litellm.catalog.model import Wallet
 from llmdeal_litellm.ledger.sqlite import SqliteDatabase
 from llmdeal_litellm.ledger.verify import verify
@@ -92,6 +94,30 @@ class World:
         key, text = admin.mint_key(account, caps=Caps(cap), random_24_bytes=random, now_us=now_us)
         return Customer(account, key.id, text)
 
+    @contextmanager
+    def byo(self) -> Iterator[ByoAdmin]:
+        """What the operator does with accounts' own upstream keys, straight on the store."""
+        environment = {"LLMDEAL_CONFIG": str(self.gateway.folder / "config.yaml")}
+        with closing(SqliteDatabase(self.gateway.database)) as database:
+            yield ByoAdmin(database, read_settings(environment).encryption_keys)
+
+    def bring(
+        self,
+        customer: Customer,
+        alias: str,
+        provider: str,
+        model: str,
+        key: str | None = None,
+        *,
+        facts: ModelFacts | None = None,
+    ) -> str:
+        """Register an upstream key, a new one unless it is given; returns it."""
+        key = key or f"own-{secrets.token_hex(16)}"
+        known = facts or facts_of(provider, model) or UNKNOWN
+        with self.byo() as admin:
+            admin.add(customer.account_id, alias, provider, model, known, key, time.time_ns() // 1000)
+        return key
+
     def account(self, customer: Customer) -> Account:
         """The account as committed now."""
         with self.admin() as admin:
@@ -101,8 +127,11 @@ class World:
         """The account once no hold of it is open."""
 
         def without_holds() -> Account | None:
-            found = self.account(customer)
-            return found if found.base.held == 0 and found.frontier.held == 0 else None
+            # Not what is held: a hold may be of nothing.
+            with closing(sqlite3.connect(self.gateway.database)) as connection:
+                select = "SELECT 1 FROM open_holds WHERE account_id = ? LIMIT 1"
+                is_open = connection.execute(select, (customer.account_id,)).fetchone()
+            return None if is_open else self.account(customer)
 
         return until(without_holds, what=f"the holds of {customer.account_id} to end")
 

@@ -1,14 +1,25 @@
-"""What a run is made of: what callers ask, how requests end, how time passes, and when it begins."""
+"""What a run is made of: what callers ask, how requests end, how workers die, how time
+passes, and when it begins."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from hypothesis import strategies as st
-from stateful_model import SECOND_US, Intent, Model, Place, at, cost
+from stateful_model import Intent, Model, Place
+from stateful_terms import SECOND_US, at, cost
 
 from llmdeal_litellm.accounts.admin import Span
-from llmdeal_litellm.ledger.ops import CloseHold, ExtendHold, Idempotency, OpenHold, PaidRates
+from llmdeal_litellm.catalog.model import Payee
+from llmdeal_litellm.ledger.ops import (
+    CloseHold,
+    ExtendHold,
+    Idempotency,
+    MarkDelivered,
+    OpenHold,
+    PaidRates,
+    Refund,
+)
 from llmdeal_litellm.limits import KEPT_ANSWER_S
 from llmdeal_litellm.money import LongContext, Rates
 from llmdeal_litellm.policy.pricing import ALL_OF_IT, Quote
@@ -47,6 +58,11 @@ CHARGED = st.sampled_from(
     )
 )
 GIVEN_BACK = st.sampled_from((Rule.FAILED_BEFORE_OUTPUT, Rule.CALLER_LEFT_BEFORE_DISPATCH))
+
+
+_PARTNERS = (Payee("p1", 7000), Payee("p1", 3333), Payee("p2", 0), Payee("p2", 10_000))
+PAYEES = st.sampled_from((None, None, *_PARTNERS))
+"""Nobody, and partners whose share is even, odd, nothing, and everything."""
 
 
 def _us(*moment: int) -> int:
@@ -91,6 +107,16 @@ PASSES_US = {
     Leap.AFTER_DEATH: LEASE_US + LEASE_US // 4 + 1,
     Leap.KEPT: KEPT_ANSWER_S * SECOND_US,
 }
+
+
+class Death(Enum):
+    """How a worker dies."""
+
+    LOST = "with what waits"
+    SPOOLED = "with what waits on its disk"
+    READ = "with what waits on its disk, where the next one reads it"
+    FOUND = "and the next one ends what it left"
+    ALL = "with all others, and one starts alone"
 
 
 @dataclass(frozen=True)
@@ -138,7 +164,8 @@ ASKS, STREAMS = _asks(300, (0,)), _asks(600, (20, 100))
 @dataclass(frozen=True)
 class Bill:
     """How a request ends: how many eighths of the input part and of the answer that is covered are billed,
-    how many of the input came from a cache, by how much the upstream claims more, and what is kept of it."""
+    how many of the input came from a cache, by how much the upstream claims more, what is kept of it, and who
+    earns a share."""
 
     rule: Rule
     input: int = 8
@@ -147,6 +174,7 @@ class Bill:
     claimed_input: int | None = None
     claimed_output: int | None = None
     answer: str | None = None
+    payee: Payee | None = None
 
 
 NOTHING = Bill(Rule.EMPTY_ANSWER, output=0)
@@ -161,6 +189,7 @@ BILLS = st.builds(
     claimed_input=_CLAIM,
     claimed_output=_CLAIM,
     answer=st.sampled_from((None, "sealed")),
+    payee=PAYEES,
 )
 
 
@@ -183,7 +212,23 @@ def settlement(place: Place, bill: Bill) -> Intent:
         claims = ((read, bill.claimed_input), (written, bill.claimed_output))
         claim = Claim(*(None if more is None else tokens + more for tokens, more in claims))
         billed = Billed(read, written, read * bill.cached // 8)
-        return CloseHold(place[0], bill.rule, billed, claim, "upstream-1", place[1], bill.answer)
+        return CloseHold(place[0], bill.rule, billed, claim, "upstream-1", place[1], bill.answer, bill.payee)
+
+    return of
+
+
+def mark(place: Place, output: int, payee: Payee | None = None) -> Intent:
+    """So many tokens reached the caller."""
+    return lambda _: MarkDelivered(place[0], output, place[1], payee)
+
+
+def giving_back(place: Place, note: str) -> Intent:
+    """An operator gives back what was charged."""
+
+    def of(model: Model) -> Refund:
+        charge = model.charges[place]
+        whose, payee = (*charge.purse, *place), charge.payee
+        return Refund(*whose, charge.amount, "smart-route", payee, note)
 
     return of
 

@@ -37,7 +37,7 @@ TABLES = {
     ),
     "holds": (
         "SELECT request_id, leg, account_id, wallet, key_id, amount, input_part, output_limit, lease_owner, "
-        "lease_until_us, delivered_at_us IS NOT NULL, delivered_output, idempotency_key "
+        "lease_until_us, delivered_at_us IS NOT NULL, delivered_output, idempotency_key, payee, payee_share "
         "FROM open_holds WHERE account_id"
     ),
     "repeats": (
@@ -50,7 +50,7 @@ HOUSE = (
     "GROUP BY house HAVING sum(amount) <> 0"
 )
 JOURNAL = (
-    "SELECT account_id, wallet, kind, balance_change, held_change, request_id, leg, rule "
+    "SELECT account_id, wallet, kind, balance_change, held_change, request_id, leg, rule, payee, payee_share "
     "FROM records WHERE account_id"
 )
 

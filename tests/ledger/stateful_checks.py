@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from stateful_bench import Bench
-from stateful_model import Model, day_of, month_of
+from stateful_model import Model
+from stateful_terms import day_of, month_of
 
 from llmdeal_litellm.accounts.admin import Span
+from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.database import Row
 from llmdeal_litellm.ledger.verify import LEASE_GRACE_US
 
@@ -57,6 +59,7 @@ def rows_of(model: Model) -> dict[str, list[Row]]:
                 h.marked is not None,
                 h.marked or 0,
                 h.digest,
+                *_payee(h.payee),
             )
             for h in model.holds.values()
         ],
@@ -67,6 +70,10 @@ def rows_of(model: Model) -> dict[str, list[Row]]:
         "house": [(name, amount) for name, amount in model.house.items() if amount],
     }
     return {name: sorted(found, key=repr) for name, found in rows.items()}
+
+
+def _payee(payee: Payee | None) -> Row:
+    return (None, None) if payee is None else (payee.partner, payee.share)
 
 
 def _key_row(model: Model, name: str) -> Row:
@@ -90,7 +97,15 @@ def records_of(model: Model) -> list[Row]:
     """The records that the store should have."""
     return sorted(
         (
-            (*purse, e.kind, e.balance_change, e.held_change, *(e.place or (None, None)), e.rule)
+            (
+                *purse,
+                e.kind,
+                e.balance_change,
+                e.held_change,
+                *(e.place or (None, None)),
+                e.rule,
+                *_payee(e.payee),
+            )
             for purse, entries in model.journal.items()
             for e in entries
         ),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from enum import Enum
 from typing import ClassVar, TypeVar
 
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from stateful_asks import (
     GIVEN_BACK,
     KEY,
     NOTHING,
+    PAYEES,
     PICK,
     ROOM,
     SPAN,
@@ -23,8 +23,11 @@ from stateful_asks import (
     WALLET,
     Ask,
     Bill,
+    Death,
     Leap,
     extension,
+    giving_back,
+    mark,
     opening,
     settlement,
 )
@@ -34,7 +37,8 @@ from stateful_model import Intent, Place
 from stateful_scene import Fate, Scene, Worker
 
 from llmdeal_litellm.accounts.admin import Span
-from llmdeal_litellm.ledger.ops import CloseHold, Credit, Dispute, ExtendHold, MarkDelivered
+from llmdeal_litellm.catalog.model import Payee
+from llmdeal_litellm.ledger.ops import CloseHold, Credit, Dispute, ExtendHold
 from llmdeal_litellm.policy.usage import Rule
 
 WORKER = st.integers(0, WORKERS - 1)
@@ -43,16 +47,6 @@ NOW = st.booleans()
 """Whether a worker commits what waits in it at once."""
 
 T = TypeVar("T")
-
-
-class Death(Enum):
-    """How a worker dies."""
-
-    LOST = "with what waits"
-    SPOOLED = "with what waits on its disk"
-    READ = "with what waits on its disk, where the next one reads it"
-    FOUND = "and the next one ends what it left"
-    ALL = "with all others, and one starts alone"
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -193,10 +187,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self._of_running(pick, now, lambda place: extension(place, more), times=times)
 
     @precondition(lambda self: self.scene.running)
-    @rule(pick=PICK, output=st.integers(0, 300), now=NOW)
-    def mark(self, pick: int, output: int, now: bool) -> None:
+    @rule(pick=PICK, output=st.integers(0, 300), payee=PAYEES, now=NOW)
+    def mark(self, pick: int, output: int, payee: Payee | None, now: bool) -> None:
         """Output reached a caller."""
-        self._of_running(pick, now, lambda place: lambda _: MarkDelivered(place[0], output, place[1]))
+        self._of_running(pick, now, lambda place: mark(place, output, payee))
 
     @precondition(lambda self: self.scene.running)
     @rule(pick=PICK, bill=BILLS, now=NOW)
@@ -226,7 +220,7 @@ class LedgerMachine(RuleBasedStateMachine):
         place = _picked(list(self.scene.model.ends), pick)
         queue = self.scene.workers[worker].queue
         if more == "a mark":
-            queue.append(lambda _: MarkDelivered(place[0], 5, place[1]))
+            queue.append(mark(place, 5))
         elif more == "an extension":
             queue.append(lambda _: ExtendHold(place[0], 500, place[1]))
         queue.append(settlement(place, bill))
@@ -245,6 +239,14 @@ class LedgerMachine(RuleBasedStateMachine):
         self._queue(
             worker, Dispute(whose, wallet, 3 * amount) if back else Credit(whose, wallet, amount, "paid")
         )
+
+    @precondition(lambda self: self.scene.model.charges)
+    @rule(worker=WORKER, pick=PICK)
+    def give_back(self, worker: int, pick: int) -> None:
+        """The operator gives back what a request was charged, maybe again."""
+        self.scene.tally.step()
+        place = _picked(list(self.scene.model.charges), pick)
+        self.scene.workers[worker].queue.append(giving_back(place, "ticket"))
 
     # What workers do: each of these is a transaction, or several.
 

@@ -8,10 +8,11 @@ one after the other; doing one again does nothing and answers as before.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+
+from stateful_terms import SECOND_US, SPANS, cost, day_of, earned, sized
 
 from llmdeal_litellm.accounts.admin import Span
+from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.ops import (
     Balance,
     Closed,
@@ -26,13 +27,14 @@ from llmdeal_litellm.ledger.ops import (
     OpenHold,
     PaidRates,
     Reason,
+    Refund,
+    Refunded,
     Refused,
     Result,
     Unknown,
 )
 from llmdeal_litellm.ledger.transfers import CLAIM_TOKENS_BOOKED_MAX
 from llmdeal_litellm.limits import EMPTY_ANSWER_REFUNDS_PER_DAY, KEPT_ANSWER_S, OPEN_HOLDS_PER_KEY_MAX
-from llmdeal_litellm.money import Rates
 from llmdeal_litellm.policy.pricing import HoldTerms, Quote
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
 
@@ -41,50 +43,7 @@ Place = tuple[str, int]
 Purse = tuple[str, str]
 """An account and one of its wallets."""
 
-SECOND_US = 1_000_000
 CAPPED = {Span.LIFE: Reason.KEY_CAP, Span.DAY: Reason.KEY_CAP_DAY, Span.MONTH: Reason.KEY_CAP_MONTH}
-
-
-def at(moment_us: int) -> datetime:
-    """A moment as the calendar has it, in UTC."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
-
-
-@lru_cache(maxsize=4096)
-def day_of(moment_us: int) -> int:
-    """Days since 1970-01-01."""
-    return (at(moment_us).date() - datetime(1970, 1, 1).date()).days
-
-
-@lru_cache(maxsize=4096)
-def month_of(moment_us: int) -> int:
-    """Months since the year 0."""
-    moment = at(moment_us)
-    return 12 * moment.year + moment.month
-
-
-SPANS: dict[Span, Callable[[int], int]] = {Span.LIFE: lambda _: 0, Span.DAY: day_of, Span.MONTH: month_of}
-"""What moments of the same span have in common."""
-
-
-def cost(rates: Rates, input_tokens: int, output_tokens: int, cached: int = 0) -> int:
-    """Nano-USD, rounded up once; beyond the step of a long context everything costs the step's rates."""
-    step = rates.long_context
-    priced = rates if step is None or input_tokens <= step.over_tokens else step
-    pico = (input_tokens - cached) * priced.input + cached * priced.cached_input
-    return (pico + output_tokens * priced.output + 999) // 1000
-
-
-def sized(quote: Quote, free: int) -> HoldTerms:
-    """The hold that `free` pays for: a shorter answer first, but not under the floor, then less input."""
-    rates, bound, limit = quote.rates, quote.input_bound, quote.output_floor
-    answers = [n for n in range(limit, quote.output_limit + 1) if cost(rates, bound, n) <= free]
-    if answers:
-        limit = answers[-1]
-    else:
-        bound = max(n for n in range(quote.own_input, bound) if cost(rates, n, limit) <= free)
-    covered = min(limit, quote.window)
-    return HoldTerms(cost(rates, bound, covered), bound, covered, limit)
 
 
 @dataclass
@@ -125,6 +84,7 @@ class Hold:
     input_part: int
     output_limit: int
     marked: int | None = None
+    payee: Payee | None = None
 
     @property
     def amount(self) -> int:
@@ -152,6 +112,16 @@ class Entry:
     held_change: int
     place: Place | None = None
     rule: str | None = None
+    payee: Payee | None = None
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What was charged for a hold that has ended, and who earned a share of it."""
+
+    purse: Purse
+    amount: int
+    payee: Payee | None
 
 
 @dataclass
@@ -168,6 +138,8 @@ class Model:
     ends: dict[Place, Closed] = field(default_factory=dict)
     repeats: dict[str, Repeat] = field(default_factory=dict)
     freed: set[str] = field(default_factory=set)
+    charges: dict[Place, Charge] = field(default_factory=dict)
+    refunded: set[Place] = field(default_factory=set)
     house: Counter[str] = field(default_factory=Counter)
 
     def found(self, account: str) -> None:
@@ -198,17 +170,19 @@ class Model:
                 return self._open(op, owner, now_us)
             case ExtendHold(request, limit, leg):
                 return self._extend((request, leg), limit, now_us)
-            case CloseHold(request, rule, billed, claim, _, leg, answer):
+            case CloseHold(request, rule, billed, claim, _, leg, answer, payee):
                 hold = self.holds.get((request, leg))
                 if hold is None:
                     return self.ends.get((request, leg)) or Closed(0, rule, already=True)
-                return self._end(hold, rule, billed, now_us, claim, answer)
-            case MarkDelivered(request, tokens, leg):
-                return self._mark((request, leg), tokens)
+                return self._end(hold, rule, billed, now_us, claim, answer, payee)
+            case MarkDelivered(request, tokens, leg, payee):
+                return self._mark((request, leg), tokens, payee)
             case Credit(account, wallet, amount):
                 return self._credit((account, wallet), amount)
             case Dispute(account, wallet, amount):
                 return self._dispute((account, wallet), amount)
+            case Refund():
+                return self._refund(op)
 
     def _enter(self, purse: Purse, kind: str, balance: int, held: int, *hold: object) -> None:
         self.balances[purse] += balance
@@ -296,11 +270,12 @@ class Model:
             key.seen_us = max(key.seen_us, now_us)
         return Extended(hold.output_limit)
 
-    def _mark(self, place: Place, tokens: int) -> Result:
+    def _mark(self, place: Place, tokens: int, payee: Payee | None) -> Result:
         hold = self.holds.get(place)
         if hold is None:
             return Closed(0, Rule.COMPLETED, already=True)
         hold.marked = max(hold.marked or 0, min(tokens, hold.output_limit))
+        hold.payee = payee or hold.payee
         return Balance(0, hold.amount)
 
     def _end(
@@ -311,6 +286,7 @@ class Model:
         now_us: int,
         claim: Claim = NO_CLAIM,
         answer: str | None = None,
+        payee: Payee | None = None,
     ) -> Closed:
         """Charge or give back, once; of empty answers so many a day are given back."""
         key = self.keys[hold.key]
@@ -322,11 +298,12 @@ class Model:
                 rule = Rule.COMPLETED
         tokens = billed or Billed(0, 0)
         charged = cost(hold.quote.rates, tokens.input, tokens.output, tokens.cached)
-        self._enter(
-            hold.purse, "void" if billed is None else "post", -charged, -hold.amount, hold.place, rule.value
-        )
+        kind, payee = ("void", None) if billed is None else ("post", payee)
+        self._enter(hold.purse, kind, -charged, -hold.amount, hold.place, rule.value, payee)
+        if charged:
+            self.charges[hold.place] = Charge(hold.purse, charged, payee)
         loss = self._loss(hold, rule, tokens, claim)
-        self.house.update({"revenue": charged, "loss": -loss, "upstream_cost": loss})
+        self.house.update({**earned(charged, payee), "loss": -loss, "upstream_cost": loss})
         key.seen_us = max(key.seen_us, now_us)
         key.charges.append((key.seen_us, charged))
         self._end_repeat(hold, billed is not None, answer, now_us)
@@ -372,6 +349,16 @@ class Model:
         self.frozen.add(purse[0])
         return Balance(self.balances[purse], self.held(purse))
 
+    def _refund(self, op: Refund) -> Result:
+        """A charge is given back, once, by all who earned of it."""
+        purse, place = (op.account_id, op.wallet), (op.request_id, op.leg)
+        if place in self.refunded:
+            return Refunded()
+        self.refunded.add(place)
+        self._enter(purse, "credit", op.charged, 0, place, "refund", op.payee)
+        self.house.subtract(earned(op.charged, op.payee))
+        return Balance(self.balances[purse], self.held(purse))
+
     def renew(self, places: set[Place], now_us: int) -> None:
         """A worker says that it still has these."""
         for place in places & self.holds.keys():
@@ -390,7 +377,7 @@ class Model:
         if hold.marked is None:
             return self._end(hold, Rule.CRASH_UNDELIVERED, None, now_us)
         billed = Billed(min(hold.quote.own_input, hold.input_part), hold.marked)
-        return self._end(hold, Rule.CRASH_DELIVERED, billed, now_us)
+        return self._end(hold, Rule.CRASH_DELIVERED, billed, now_us, payee=hold.payee)
 
 
 Intent = Callable[[Model], Op]

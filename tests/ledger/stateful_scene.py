@@ -19,12 +19,11 @@ from llmdeal_litellm.accounts.admin import Span
 from llmdeal_litellm.ledger.ops import (
     Closed,
     CloseHold,
-    Credit,
-    Dispute,
     Extended,
     ExtendHold,
     Held,
     MarkDelivered,
+    OfMoney,
     Op,
     OpenHold,
     Refused,
@@ -138,7 +137,7 @@ class Scene:
             worker.queue = worker.queue[most:]
             self._noted(worker, ops, results)
             # An operator's command is never done again by itself: that would be another payment.
-            if fate is Fate.LOST and not any(isinstance(op, Credit | Dispute) for op in ops):
+            if fate is Fate.LOST and not any(isinstance(op, OfMoney) for op in ops):
                 worker.lost = Lost(ops, results, self.turn)
         self.check()
 
@@ -155,11 +154,9 @@ class Scene:
         if self.turn == lost.turn + 1 and not any(map(_undecided, lost.ops, lost.results)):
             assert self.model.versions() == before
             # Of several that happened to one hold only the last had anyone to hear of it.
-            times = Counter(
-                (op.request_id, op.leg) for op in lost.ops if not isinstance(op, Credit | Dispute)
-            )
+            times = Counter((op.request_id, op.leg) for op in lost.ops if not isinstance(op, OfMoney))
             for op, first, second in zip(lost.ops, lost.results, results, strict=True):
-                if not isinstance(op, Credit | Dispute) and times[op.request_id, op.leg] == 1:
+                if not isinstance(op, OfMoney) and times[op.request_id, op.leg] == 1:
                     assert _as_first(op, second) == _as_first(op, first)
             self.tally.count("transaction", "done again at once")
         else:
@@ -260,7 +257,7 @@ class Scene:
     def _noted(self, worker: Worker, ops: list[Op], results: list[Result]) -> None:
         """Which holds are the worker's, and to which requests something may still happen."""
         for op, result in zip(ops, results, strict=True):
-            if isinstance(op, Credit | Dispute):
+            if isinstance(op, OfMoney):
                 continue
             place = (op.request_id, op.leg)
             if isinstance(op, OpenHold) and isinstance(result, Held):

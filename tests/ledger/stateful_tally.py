@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from stateful_model import Key, Model, day_of
+from stateful_model import Key, Model
+from stateful_terms import day_of
 
 from llmdeal_litellm.accounts.admin import Span
 from llmdeal_litellm.ledger.ops import (
@@ -21,6 +22,8 @@ from llmdeal_litellm.ledger.ops import (
     Op,
     OpenHold,
     Reason,
+    Refund,
+    Refunded,
     Refused,
     Result,
     Unknown,
@@ -35,6 +38,7 @@ KINDS: dict[type, str] = {
     MarkDelivered: "mark",
     Credit: "credit",
     Dispute: "dispute",
+    Refund: "refund",
 }
 SAY_EVERY_S = 5.0
 
@@ -128,6 +132,10 @@ class Before:
         match self._op, result:
             case _, Unknown():
                 return "unknown"
+            case _, Refunded():
+                return "given back before"
+            case Refund(payee=payee), _:
+                return "done" if payee is None else "done, also by a partner"
             case _, Refused(reason):
                 return f"refused: {reason.value}"
             case OpenHold(quote=quote), Held(terms):

@@ -4,7 +4,7 @@ up."""
 import random
 
 from llmdeal_litellm.accounts.partner_statements import partner_pages, partner_statement
-from llmdeal_litellm.accounts.partners import KeyCipher, Machine, Partner, Partners
+from llmdeal_litellm.accounts.partners import Machine, Partner, Partners
 from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.ops import (
     CANARIES,
@@ -30,7 +30,7 @@ class Checked(Bank):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.partners = Partners(self.database, KeyCipher(bytes(32)))
+        self.partners = Partners(self.database, (bytes(32),))
         self.partners.found_canaries()
         self.partners.found_canaries()
         machine = Machine("gpu-1", "consortium-llama-70b", "https://a.example/v1", "llama", 4, SHARE)

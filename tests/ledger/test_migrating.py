@@ -154,6 +154,8 @@ def _older(store: Place) -> tuple[Database, str]:
     database.run("DROP FUNCTION refuse_new_terms() CASCADE")
     database.run("DROP FUNCTION refuse_beyond_cap() CASCADE")
     database.run("DROP TABLE idempotency")
+    database.run("DROP TABLE byo_keys")
+    database.run("DROP FUNCTION refuse_move()")
     database.run("CREATE INDEX records_key ON records (key_id, at_us)")
     database.run("UPDATE schema_version SET steps = 1")
     return database, "CREATE TABLE idempotency (x TEXT)"

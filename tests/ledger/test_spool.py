@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.ops import CloseHold, MarkDelivered
 from llmdeal_litellm.ledger.spool import Spool, Spooled, orphans, read
 from llmdeal_litellm.policy.usage import Billed, Claim, Rule
@@ -19,6 +20,7 @@ from .running import given_back, paid
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 COUNTS = st.integers(0, 2**53)
+PAYEES = st.none() | st.builds(Payee, TEXT, st.integers(0, 10_000))
 CLOSES = st.builds(
     CloseHold,
     TEXT,
@@ -28,8 +30,9 @@ CLOSES = st.builds(
     st.none() | TEXT,
     st.integers(0, 3),
     st.none() | TEXT,
+    PAYEES,
 )
-MARKS = st.builds(MarkDelivered, TEXT, COUNTS, st.integers(0, 3))
+MARKS = st.builds(MarkDelivered, TEXT, COUNTS, st.integers(0, 3), PAYEES)
 
 KEEPS_AND_DIES = """
 import os, signal, sys
@@ -75,6 +78,18 @@ def test_what_is_kept_is_read_back(tmp_path_factory: pytest.TempPathFactory, ops
     spool.settled(ops)
     spool.close()
     assert files(folder) == {}
+
+
+def test_lines_of_an_earlier_version_name_nobody() -> None:
+    """A spool that a version without partners left is read as it was meant."""
+    close = b'{"close":["r1",0],"rule":"completed","billed":[1,2,0,[]],"claim":[1,2,0,0],'
+    close += b'"served_by":"x","answer":null}'
+    found = read(close + b'\n{"mark":["r2",0,7]}\n')
+
+    assert found == [
+        CloseHold("r1", Rule.COMPLETED, Billed(1, 2), Claim(1, 2), "x"),
+        MarkDelivered("r2", 7),
+    ]
 
 
 def test_nothing_to_keep_leaves_no_trace(folder: Path) -> None:

@@ -33,6 +33,7 @@ WANTED = {
     "refunds": "begin anew with the day",
     "credit": "done",
     "dispute": "taken in full | taken in part",
+    "refund": "done | done, also by a partner | given back before",
     "operator": (
         "cap over a life | cap over a day | cap over a month | cap taken away | released an account | "
         "revoked a key"

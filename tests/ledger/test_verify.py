@@ -7,15 +7,26 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from llmdeal_litellm.accounts.admin import Caps
+from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.ledger.database import Database, Row, Values
-from llmdeal_litellm.ledger.ops import CloseHold, Credit, Dispute, ExtendHold, MarkDelivered, PaidRates
+from llmdeal_litellm.ledger.ops import (
+    CloseHold,
+    Credit,
+    Dispute,
+    ExtendHold,
+    MarkDelivered,
+    PaidRates,
+    Refund,
+)
 from llmdeal_litellm.ledger.verify import LEASE_GRACE_US, LOOKED_AT, PROBLEMS_MAX, Check, verify
 from llmdeal_litellm.money import LongContext, Rates
 from llmdeal_litellm.policy.usage import Billed, Claim, Rule
 
 from .bank import LEASE, Bank, open_hold, quote
+from .damage import DAMAGE
 from .places import Place
 
+PARTNER = Payee("prt_1", 7000)
 FRONTIER = Rates(5000, 25_000, 500, LongContext(200_000, 10_000, 37_500, 1000))
 
 
@@ -53,7 +64,11 @@ def _live(bank: Bank, account: str, name: str) -> None:
     bank.do(CloseHold(f"{name}-grown", Rule.COMPLETED, Billed(100, 290)))
     bank.do(open_hold(f"{name}-lost", account, key, quote(100, 500), paid=paid))
     bank.do(open_hold(f"{name}-cut", account, other_key, quote(100, 500), paid=paid))
-    bank.do(MarkDelivered(f"{name}-cut", 40))
+    bank.do(MarkDelivered(f"{name}-cut", 40, payee=PARTNER))
+    for request in ("shared", "refunded"):
+        bank.do(open_hold(f"{name}-{request}", account, key, quote(100, 500)))
+        bank.do(CloseHold(f"{name}-{request}", Rule.COMPLETED, Billed(100, 33), payee=PARTNER))
+    bank.do(Refund(account, "base", f"{name}-refunded", 0, 133, "x", PARTNER, "ticket 7"))
     bank.crash()
 
 
@@ -76,12 +91,13 @@ def test_clean_ledger(bank: Bank) -> None:
 
     assert [(name, True, ()) for name in LOOKED_AT] == [(c.name, c.ok, c.problems) for c in checks]
     assert {c.name: c.looked_at for c in checks} == {
-        "double_entry": 46,
+        "double_entry": 56,
         "balances": 4,
-        "never_negative": 46,
-        "chain": 46,
-        "holds_end_once": 20,
-        "charges": 10,
+        "never_negative": 56,
+        "chain": 56,
+        "holds_end_once": 24,
+        "charges": 14,
+        "shares": 8,
         "keys": 4,
         "leases": 4,
     }
@@ -90,202 +106,6 @@ def test_clean_ledger(bank: Bank) -> None:
 def test_empty_ledger(store: Place) -> None:
     """A store without accounts passes, having looked at nothing."""
     assert [Check(name, True, (), 0) for name in LOOKED_AT] == verify(store.open(), now_us=0)
-
-
-FROM_FIRST = "FROM accounts WHERE name = 'acme'"
-FIRST = "account_id = (SELECT id FROM accounts WHERE name = 'acme')"
-FROM_BASE = f"FROM wallets WHERE {FIRST} AND wallet = 'base'"
-FIRST_KEY = f"id = (SELECT min(id) FROM keys WHERE {FIRST})"
-LAST_VERSION = f"(SELECT version FROM wallets WHERE {FIRST} AND wallet = 'base')"
-
-
-def _of(request: str, kind: str) -> str:
-    return f"request_id = 'acme-{request}' AND kind = '{kind}'"
-
-
-def _appended(*steps: tuple[str, int, int]) -> list[str]:
-    """Statements that append records: kind, change of the balance, change of what is held."""
-    statements, balance, held = [], 0, 0
-    for place, (kind, balance_change, held_change) in enumerate(steps, start=1):
-        balance, held = balance + balance_change, held + held_change
-        statements.append(
-            "INSERT INTO records (account_id, wallet, version, kind, balance_change, held_change, "
-            f"balance_after, held_after, at_us) SELECT account_id, wallet, version + {place}, '{kind}', "
-            f"{balance_change}, {held_change}, balance + {balance}, held + {held}, 0 {FROM_BASE}"
-        )
-        if balance_change:
-            statements.append(
-                f"INSERT INTO house_entries SELECT account_id, wallet, version + {place}, 'topups', "
-                f"{-balance_change} {FROM_BASE}"
-            )
-    return [
-        *statements,
-        f"UPDATE wallets SET version = version + {len(steps)} WHERE {FIRST} AND wallet = 'base'",
-    ]
-
-
-DAMAGE = [
-    (
-        "double_entry",
-        "an amount of the house is changed",
-        [f"UPDATE house_entries SET amount = amount + 1 WHERE {FIRST} AND wallet = 'base' AND version = 1"],
-    ),
-    (
-        "double_entry",
-        "the house's side is missing",
-        [f"DELETE FROM house_entries WHERE {FIRST} AND wallet = 'frontier' AND version = 1"],
-    ),
-    (
-        "double_entry",
-        "entries that cancel out belong to no record",
-        [
-            f"INSERT INTO house_entries SELECT id, 'base', 900, '{house}', {amount} {FROM_FIRST}"
-            for house, amount in (("loss", -5), ("revenue", 5))
-        ],
-    ),
-    (
-        "double_entry",
-        "an entry of an account that does not exist",
-        ["INSERT INTO house_entries VALUES ('acct_nobody', 'base', 1, 'revenue', 5)"],
-    ),
-    ("balances", "a balance is raised by hand", [f"UPDATE wallets SET balance = balance + 1 WHERE {FIRST}"]),
-    (
-        "balances",
-        "funds stay held without an open hold",
-        [f"UPDATE wallets SET held = held + 1, balance = balance WHERE {FIRST} AND wallet = 'frontier'"],
-    ),
-    (
-        "never_negative",
-        "more was taken than was there, and paid in later",
-        _appended(("dispute", -700_000, 0), ("credit", 700_000, 0)),
-    ),
-    (
-        "never_negative",
-        "more was held than was there, for a while",
-        _appended(("extend", 0, 700_000), ("extend", 0, -700_000)),
-    ),
-    (
-        "never_negative",
-        "less than nothing was held, for a while",
-        _appended(("extend", 0, -700_000), ("extend", 0, 700_000)),
-    ),
-    (
-        "chain",
-        "the last record comes one version late",
-        [
-            f"UPDATE {table} SET version = version + 1 "
-            f"WHERE {FIRST} AND wallet = 'base' AND version = {LAST_VERSION}"
-            for table in ("records", "house_entries", "wallets")
-        ],
-    ),
-    ("chain", "a version is skipped at the end", [f"UPDATE wallets SET version = version + 1 WHERE {FIRST}"]),
-    (
-        "chain",
-        "what a wallet was afterwards is changed",
-        [f"UPDATE records SET balance_after = balance_after + 1 WHERE {_of('void', 'hold')}"],
-    ),
-    (
-        "chain",
-        "what was held afterwards is changed",
-        [f"UPDATE records SET held_after = held_after + 1 WHERE {_of('void', 'hold')}"],
-    ),
-    (
-        "holds_end_once",
-        "an end belongs to no hold, and a hold has no end",
-        [f"UPDATE records SET request_id = 'acme-other' WHERE {_of('void', 'void')}"],
-    ),
-    (
-        "holds_end_once",
-        "an end belongs to no hold",
-        [f"UPDATE records SET kind = 'extend' WHERE {_of('void', 'hold')}"],
-    ),
-    (
-        "holds_end_once",
-        "one hold ended twice, another never",
-        [f"UPDATE records SET request_id = 'acme-void' WHERE {_of('empty', 'void')}"],
-    ),
-    (
-        "holds_end_once",
-        "an open hold has no record",
-        ["UPDATE open_holds SET leg = 5 WHERE request_id = 'acme-open'"],
-    ),
-    (
-        "holds_end_once",
-        "a hold is both ended and open",
-        ["UPDATE open_holds SET request_id = 'acme-void' WHERE request_id = 'acme-open'"],
-    ),
-    (
-        "charges",
-        "tokens were changed after they were billed",
-        [f"UPDATE records SET output_tokens = output_tokens - 1 WHERE {_of('paid', 'post')}"],
-    ),
-    (
-        "charges",
-        "the rate was changed after it was frozen",
-        [f"UPDATE records SET rates = '[2000,1000,2000]' WHERE {_of('paid', 'hold')}"],
-    ),
-    ("charges", "the rate is lost", [f"UPDATE records SET rates = NULL WHERE {_of('paid', 'hold')}"]),
-    (
-        "charges",
-        "cached tokens were forgotten",
-        [f"UPDATE records SET cached_tokens = 0 WHERE {_of('long', 'post')}"],
-    ),
-    (
-        "charges",
-        "more input was billed than the hold covers",
-        [f"UPDATE records SET input_tokens = 80 WHERE {_of('paid', 'hold')}"],
-    ),
-    (
-        "charges",
-        "more output was billed than the hold covers",
-        [f"UPDATE records SET output_tokens = 150 WHERE {_of('paid', 'hold')}"],
-    ),
-    (
-        "charges",
-        "more output was billed than a hold was extended to",
-        [f"UPDATE records SET output_tokens = 200 WHERE {_of('grown', 'extend')}"],
-    ),
-    (
-        "charges",
-        "the charge is above the hold",
-        [
-            "UPDATE records SET held_change = held_change - 1000, held_after = held_after - 1000 "
-            f"WHERE {_of('paid', 'hold')}",
-            f"UPDATE records SET held_change = held_change + 1000 WHERE {_of('paid', 'post')}",
-        ],
-    ),
-    (
-        "charges",
-        "a hold that was given back took something",
-        [
-            f"UPDATE records SET kind = 'void' WHERE {_of('legs', 'post')}",
-            f"UPDATE keys SET spent = spent - 15 WHERE {FIRST_KEY}",
-        ],
-    ),
-    ("keys", "spending is forgotten", [f"UPDATE keys SET spent = spent - 1 WHERE {FIRST_KEY}"]),
-    ("keys", "a key holds more than its open holds", [f"UPDATE keys SET held = held + 1 WHERE {FIRST_KEY}"]),
-    (
-        "keys",
-        "a key has more open holds than there are",
-        [f"UPDATE keys SET open_holds = open_holds + 1 WHERE {FIRST_KEY}"],
-    ),
-    (
-        "keys",
-        "a charge is on a key of another account",
-        [
-            f"UPDATE records SET key_id = (SELECT id FROM keys WHERE NOT {FIRST} LIMIT 1) "
-            f"WHERE {_of('paid', 'post')}"
-        ],
-    ),
-    (
-        "leases",
-        "an open hold is far past its lease",
-        [
-            f"UPDATE open_holds SET lease_until_us = lease_until_us - {LEASE.us + LEASE_GRACE_US + 1} "
-            "WHERE request_id = 'acme-open'"
-        ],
-    ),
-]
 
 
 @pytest.mark.parametrize(("check", "statements"), [pytest.param(c, s, id=f"{c}: {t}") for c, t, s in DAMAGE])

@@ -19,6 +19,7 @@ from processes import until
 
 from llmdeal_litellm.accounts.admin import Admin, Caps
 from llmdeal_litellm.accounts.answers import KeptAnswers
+from llmdeal_litellm.accounts.sealing import Cipher
 from llmdeal_litellm.catalog.model import Wallet
 from llmdeal_litellm.ledger.database import Database
 from llmdeal_litellm.ledger.ops import Balance
@@ -196,7 +197,7 @@ class DatedGateway(LimitGateway):
         """As between two restarts, the first of them under another LLMDEAL_ENCRYPTION_KEY."""
         services = self._gateway.services
         before = services.answers
-        services.answers = KeptAnswers(self._gateway._reader, secrets.token_bytes(32))
+        services.answers = KeptAnswers(self._gateway._reader, Cipher(secrets.token_bytes(32)))
         try:
             yield
         finally:

@@ -8,7 +8,8 @@ import pytest
 
 from llmdeal_litellm.catalog.model import Breaking, Retrying
 from llmdeal_litellm.errors import InvalidRequest, RateLimited
-from llmdeal_litellm.health import DeploymentHealth, Health, NotNow, Retries
+from llmdeal_litellm.health import DeploymentHealth, Health, Retries
+from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.policy.breaker import State
 from llmdeal_litellm.upstream.failures import (
     BadStatus,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from machines import QUICK
 from processes import Config, GatewayProcess, pointed_at, shipped_config, simulator_process
 from wire_table import WireTable, told
 from wires import PINNED, PINNED_SEEING, WIRES, Cannot, Wire
@@ -52,6 +53,12 @@ def forgiving(config: Config) -> Config:
     return config
 
 
+def with_machines(config: Config) -> Config:
+    """The config with machines on this host allowed as partners, and looked at often."""
+    config["llmdeal"]["partners"] = QUICK
+    return config
+
+
 def over(wire: Wire, config: Config) -> Config:
     """The config with the pinned aliases pointed at the wire: their `model` changes, nothing else."""
     models = {PINNED: wire.model, PINNED_SEEING: wire.seeing_model}
@@ -67,7 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, wire: str) -> Iterator[World
     folder: Path = tmp_path_factory.mktemp(f"gateway-{wire}")
     with simulator_process() as simulator:
         config = pointed_at(simulator, over(WIRES[wire], shipped_config()))
-        config = forgiving(unlimited(impatient(config)))
+        config = with_machines(forgiving(unlimited(impatient(config))))
         gateway = GatewayProcess.launch(folder, config)
         try:
             world = World(gateway.wait_until_ready(), simulator, WIRES[wire])

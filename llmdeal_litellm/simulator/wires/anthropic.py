@@ -30,8 +30,8 @@ class _Anthropic:
     def admit(
         self, provider: str, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> errors.Failure | None:
-        if not headers.get("x-api-key", "").strip():
-            return errors.unauthorized(provider)
+        if (failed := errors.of_key(provider, headers.get("x-api-key", ""))) is not None:
+            return failed
         if not headers.get("anthropic-version", "").strip():
             return errors.failure(provider, 400, "anthropic-version: header is required")
         return None

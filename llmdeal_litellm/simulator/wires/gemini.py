@@ -48,7 +48,7 @@ class _Gemini:
         self, provider: str, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> errors.Failure | None:
         key = headers.get("x-goog-api-key") or query.get("key") or ""
-        return None if key.strip() else errors.unauthorized(provider)
+        return errors.of_key(provider, key)
 
     def read(self, call: Call, body: Json) -> Json:
         kind = REQUESTS.get(call.method, "GenerateContentRequest")

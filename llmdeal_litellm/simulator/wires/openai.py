@@ -26,7 +26,7 @@ class _OpenAi:
         self, provider: str, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> errors.Failure | None:
         scheme, _, key = headers.get("Authorization", "").partition(" ")
-        return errors.unauthorized(provider) if scheme.lower() != "bearer" or not key.strip() else None
+        return errors.of_key(provider, key if scheme.lower() == "bearer" else "")
 
     def read(self, call: Call, body: Json) -> Json:
         return body

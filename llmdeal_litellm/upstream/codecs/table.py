@@ -12,6 +12,36 @@ NATIVE_ADDRESSES: Mapping[str, str] = {"anthropic": anthropic.ADDRESS, "gemini":
 PARTNER_PROVIDER = "hosted_vllm"
 """As whom partners' machines are spoken to: OpenAI's wire as vLLM, llama.cpp and Ollama have it."""
 
+BYO_ADDRESSES: Mapping[str, str] = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": anthropic.ADDRESS,
+    "gemini": gemini.ADDRESS,
+    "groq": "https://api.groq.com/openai/v1",
+    "mistral": "https://api.mistral.ai/v1",
+    "cerebras": "https://api.cerebras.ai/v1",
+    "nvidia_nim": "https://integrate.api.nvidia.com/v1",
+}
+"""Providers that accounts may bring keys of, and where each is. A closed list, written down here: what the
+environment says of a provider's address must not lead a customer's key elsewhere."""
+
+
+class UnknownByoProvider(LookupError):
+    """Accounts cannot bring keys of this provider; the message says of which they can."""
+
+
+def byo_addresses(said: Mapping[str, str | None] | None) -> dict[str, str]:
+    """The address of each provider that accounts may bring keys of; `said` as `Catalog.byo_providers`.
+
+    Raises UnknownByoProvider.
+    """
+    found: dict[str, str] = {}
+    for provider, address in (dict.fromkeys(BYO_ADDRESSES) if said is None else said).items():
+        if provider not in BYO_ADDRESSES:
+            allowed = ", ".join(BYO_ADDRESSES)
+            raise UnknownByoProvider(f"accounts cannot bring keys of '{provider}'; allowed: {allowed}")
+        found[provider] = address or BYO_ADDRESSES[provider]
+    return found
+
 
 def codecs(maps: Mapping[str, ParameterMap]) -> dict[str, Codec]:
     """A codec for each provider that there is a map of: its own wire's, or OpenAI's."""

@@ -1,7 +1,7 @@
 """What a codec is: pure translation between our types and one provider wire. No codec does I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from llmdeal_litellm.catalog.model import Member
@@ -24,10 +24,11 @@ class CannotHonour(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCall:
-    """One HTTP request, ready to send. `headers` is all that is ours to choose."""
+    """One HTTP request, ready to send. `headers` is all that is ours to choose; the key in them does not
+    print."""
 
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes
     method: str = "POST"
 
