@@ -2,115 +2,143 @@
 
 Each gateway is pinned to one core; load, upstream, PostgreSQL and Redis are on the other one. Rounds are in
 turn, figures are medians. At the end the ledgers are verified, and as many charges must be there as answers.
+What each row means: docs/performance.md.
 
 Options, in ARGS: `--rounds N` (5), `--seconds S` of each (2), `--only LETTERS` (abcde; f is Portkey),
-`--connections N,N,…` (1,16,64), `--json FILE`.
+`--connections N,N,…` (1,16,64), `--json FILE`, `--check`: the status is 1 when less is reached than wanted.
 """
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "harness"))
 sys.path.insert(0, str(Path(__file__).resolve().parent / "gateways"))
 
-from canned import CHUNKS, MODEL, chat_body
+import table
+from asked import AT_ONCE, successes_and_refusals, usual, wires
+from costs import Costs, fresh, loaded
+from disk import fdatasync_us, lasting_folder
+from gateway import Gateway
+from machine import machine, progress
 from places import upstream
-from rounds import Book, Case, Results, in_turn, one_round
-from sides import ALL, USUAL, Gateway
-from table import summary, table
+from rounds import Book, Case, Results, in_turn
+from sides import ALL, USUAL
+from wanted import Measured, Row, as_table, rows
 
 INPUT_TOKENS = 240
 """What the upstream says that the prompt of 1 KB has; near enough for the gateway to believe it."""
 WARM_UP_S = 3.0
+WITH_WIRES = "ce"
+"""Whose wires are compared."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Found:
+    """What came of the run, in its parts."""
+
+    gateways: Sequence[Gateway]
+    costs: dict[str, Costs]
+    flush_us: float
+    usual: list[Results] = field(default_factory=list)
+    refusals: list[Results] = field(default_factory=list)
+    wires: list[Results] = field(default_factory=list)
+
+    @property
+    def all(self) -> dict[str, Results]:
+        """Every case, by its name."""
+        return {found.case.name: found for found in (*self.usual, *self.refusals, *self.wires)}
+
+    @property
+    def refusing(self) -> list[Gateway]:
+        """Those that refusals are measured on."""
+        return [gateway for gateway in self.gateways if gateway.refused]
+
+    @property
+    def translating(self) -> list[Gateway]:
+        """Those whose wires are compared."""
+        return [gateway for gateway in self.gateways if gateway.letter in WITH_WIRES]
+
+    def rows(self) -> list[Row]:
+        """What is wanted, and what was reached."""
+        return rows(Measured(self.all, self.costs, self.flush_us))
+
+    def as_markdown(self) -> Iterator[str]:
+        """All tables."""
+        yield f"{machine()} One write and fdatasync of 4 KiB takes {self.flush_us:.0f} µs."
+        yield from ("", *table.table(self.gateways, self.usual), "", *table.ratios(self.usual))
+        if self.refusals:
+            yield from ("", *table.refusals(self.refusing, self.all))
+        if self.wires:
+            yield from ("", *table.wires(self.translating, self.wires))
+        yield from ("", *table.starts([g for g in self.gateways if g.pid], self.costs))
+        yield from ("", *as_table(self.rows()))
+
+    def as_json(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "machine": machine(),
+            "fdatasync_us": self.flush_us,
+            "gateways": {gateway.letter: gateway.name for gateway in self.gateways},
+            "costs": {letter: asdict(costs) for letter, costs in self.costs.items()},
+            "cases": [found.as_json() for found in self.all.values()],
+            "wanted": [row.as_json() for row in self.rows()],
+        }
 
 
 def main() -> int:
     """Measure and print."""
     given = _arguments()
-    say = _progress()
-    with tempfile.TemporaryDirectory(prefix="bench-") as made, ExitStack() as ending:
+    say = progress()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=lasting_folder()) as made, ExitStack() as ending:
         folder = Path(made)
         folder.chmod(0o755)
         address = ending.enter_context(upstream(input_tokens=INPUT_TOKENS))
         gateways = [_started(letter, address, folder, ending, say) for letter in given.only]
-        results, book = [], Book()
-        for gateway in gateways:
-            say(f"warming {gateway.name} up")
-            for case in cases([16], WARM_UP_S):
-                one_round(gateway, case, folder, book)
-        for case in cases(given.connections, given.seconds):
-            results.append(in_turn(gateways, case, given.rounds, folder, book, say))
-        for gateway in gateways:
-            say(f"verifying the books of {gateway.name}")
-            gateway.check(book.answered[gateway.letter])
-    print("\n".join((*machine(), "", *table(gateways, results), "", *summary(results))))
+        found = _measured(gateways, given, folder, say)
+    print("\n".join(found.as_markdown()))
     if given.json:
-        given.json.write_text(json.dumps([_as_json(one) for one in results], indent=1))
-    return 0
+        given.json.write_text(json.dumps(found.as_json(), indent=1))
+    missed = [row for row in found.rows() if row.verdict == "FAIL"]
+    return 1 if given.check and missed else 0
 
 
-def cases(connections: list[int], seconds: float) -> Iterator[Case]:
-    """Plain and streamed, at each concurrency."""
-    for count in connections:
-        yield Case(f"plain, {count} at once", count, chat_body(MODEL), seconds)
-    for count in connections:
-        yield Case(
-            f"{CHUNKS} chunks, {count} at once",
-            count,
-            chat_body(MODEL, stream=True),
-            seconds,
-            events=CHUNKS,
-        )
+def _measured(gateways: Sequence[Gateway], given: argparse.Namespace, folder: Path, say: Say) -> Found:
+    costs = {gateway.letter: fresh(gateway) for gateway in gateways if gateway.pid}
+    found, book = Found(gateways, costs, fdatasync_us(folder)), Book()
+
+    def measured(some: Sequence[Gateway], cases: list[Case], warm_up: list[Case]) -> Iterator[Results]:
+        if some:
+            in_turn(some, warm_up, 1, folder, book, lambda what: say(f"warming up: {what}"))
+            yield from in_turn(some, cases, given.rounds, folder, book, say)
+
+    warm = usual([AT_ONCE], WARM_UP_S)
+    for number, case in enumerate(usual(given.connections, given.seconds)):
+        found.usual += measured(gateways, [case], [] if number else warm)
+    refused = successes_and_refusals(given.seconds)
+    found.refusals += measured(found.refusing, refused, successes_and_refusals(WARM_UP_S / 3))
+    found.wires += measured(found.translating, wires(given.seconds), wires(WARM_UP_S / 2))
+    for gateway in gateways:
+        if gateway.pid:
+            loaded(gateway, costs[gateway.letter])
+        say(f"verifying the books of {gateway.name}")
+        gateway.check(book.answered[gateway.letter])
+    return found
 
 
-def machine() -> Iterator[str]:
-    """What it was measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield (
-        f"{os.cpu_count()} CPUs ({next(named, platform.machine())}), {memory:.0f} GiB, Linux "
-        f"{platform.release()}, Python {platform.python_version()}."
-    )
-
-
-def _started(
-    letter: str, address: str, folder: Path, ending: ExitStack, say: Callable[[str], None]
-) -> Gateway:
+def _started(letter: str, address: str, folder: Path, ending: ExitStack, say: Say) -> Gateway:
     own = folder / letter
     own.mkdir()
     gateway = ending.enter_context(ALL[letter](address, own))
     say(f"{gateway.name} is up after {gateway.started_s:.1f} s")
     return gateway
-
-
-def _as_json(results: Results) -> dict[str, object]:
-    return {
-        "case": results.case.name,
-        "rounds": {letter: [asdict(one) for one in rounds] for letter, rounds in results.rounds.items()},
-    }
-
-
-def _progress() -> Callable[[str], None]:
-    begun_s = time.monotonic()
-
-    def say(what: str) -> None:
-        print(f"{time.monotonic() - begun_s:5.0f} s: {what}", file=sys.stderr, flush=True)
-
-    return say
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
 
 
 def _arguments() -> argparse.Namespace:
@@ -124,6 +152,7 @@ def _arguments() -> argparse.Namespace:
         "--connections", type=lambda text: [int(n) for n in text.split(",")], default=[1, 16, 64]
     )
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--check", action="store_true")
     return parser.parse_args()
 
 
