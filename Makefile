@@ -8,8 +8,8 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 	--no-header
 COMPILE := $(LOCK) pyproject.toml --extra install
 
-.PHONY: help run install test check wires faults hangups exact crash properties partner-real bench bench-codecs bench-ledger \
-	litellm-upgrade lock clean
+.PHONY: help run install test check wires faults hangups exact crash properties partner-real bench bench-growth bench-codecs \
+	bench-ledger litellm-upgrade lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -53,6 +53,9 @@ partner-real: $(VENV)/.dev ## build llama.cpp's server once, serve customers fro
 bench: $(VENV)/.dev ## this gateway beside others on one machine in one run: throughput, latency, CPU, memory
 	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)
 
+bench-growth: $(VENV)/.bench ## how the cost grows with keys, records, prompts and open streams: a table and a plot
+	@$(BIN)/python benchmarks/growth.py $(ARGS)
+
 bench-codecs: $(VENV)/.dev ## what the codec of each wire costs, beside LiteLLM's own classes
 	@$(BIN)/python benchmarks/wire_codecs.py $(ARGS)
 
@@ -65,6 +68,7 @@ litellm-upgrade: $(VENV)/.dev ## run the tests of docs/litellm-seams.md against 
 lock: ## resolve the dependencies anew (needs uv)
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra bench -c requirements-dev.lock -o requirements-bench.lock
 	$(COMPILE) --extra litellm-db -c requirements.lock -o requirements-litellm-db.lock
 	for name in build-requirements requirements; do \
 		$(LOCK) tests/partners/$$name.in -o tests/partners/$$name.lock || exit; done
@@ -87,4 +91,8 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	$(PIP_INSTALL) --require-hashes -r requirements-bench.lock
 	@touch $@

@@ -162,11 +162,14 @@ def _table(found: Sequence[Found]) -> Iterator[str]:
 
 
 def _wanted(found: Sequence[Found]) -> Iterator[tuple[str, float]]:
-    """The ratios that something is wanted of."""
+    """The ratios that something is wanted of: the most of what is stored beside the least."""
     for series in (KEYS, RECORDS):
-        first, *_, last = (one for one in found if one.point.series == series)
-        name = f"throughput, {last.point.label} {series} : {first.point.label}"
-        yield name, last.per_s / first.per_s
+        first, *others = (one for one in found if one.point.series == series)
+        most = max(others, key=lambda one: one.point.filling.keys).point.filling
+        for one in others:
+            if one.point.filling == most:
+                name = f"throughput, {series}: {one.point.label} : {first.point.label}"
+                yield name, one.per_s / first.per_s
 
 
 def _wanted_table(wanted: Sequence[tuple[str, float]]) -> Iterator[str]:

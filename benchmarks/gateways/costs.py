@@ -1,6 +1,7 @@
 """What a gateway costs beside its requests: how long it takes to start, and memory."""
 
 from dataclasses import dataclass
+from statistics import median
 
 import psutil
 from gateway import Gateway
@@ -9,12 +10,18 @@ from places import used
 
 @dataclass
 class Costs:
-    """Of one gateway. Bytes are of all its processes."""
+    """Of one gateway. `starts_s` are seconds until it was ready, of each start; bytes are of all its
+    processes."""
 
-    started_s: float
+    starts_s: list[float]
     fresh_bytes: int
     workers: int = 1
     loaded_bytes: int = 0
+
+    @property
+    def started_s(self) -> float:
+        """How long a start takes, the median."""
+        return median(self.starts_s)
 
     @property
     def worker_bytes(self) -> float:
@@ -22,9 +29,9 @@ class Costs:
         return self.loaded_bytes / self.workers
 
 
-def fresh(gateway: Gateway) -> Costs:
-    """Before the first load."""
-    return Costs(gateway.started_s, used(gateway.pid).rss_bytes)
+def fresh(gateway: Gateway, before_s: list[float]) -> Costs:
+    """Before the first load; `before_s` are earlier starts."""
+    return Costs([*before_s, gateway.started_s], used(gateway.pid).rss_bytes)
 
 
 def loaded(gateway: Gateway, costs: Costs) -> None:

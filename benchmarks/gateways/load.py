@@ -44,7 +44,8 @@ class Tally:
 
 
 class Caller(asyncio.Protocol):
-    """One connection. It begins with the `first` of the requests and takes each `step`th one, round and round."""
+    """One connection. It begins with the `first` of the requests, and goes on by `step` of them, round and
+    round."""
 
     def __init__(self, requests: Sequence[bytes], first: int, step: int, tally: Tally) -> None:
         self._requests = requests
@@ -143,14 +144,15 @@ async def run(url: str, requests: Sequence[bytes], connections: int, seconds: fl
     """Ask for so long, or with 0 seconds until standard input ends; what came of it. Raises AssertionError
     when an answer was not whole."""
     parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 80
     loop = asyncio.get_running_loop()
     begun_s = time.perf_counter()
     tally = Tally(begun_s + (seconds or math.inf))
     for number in range(connections):
         await loop.create_connection(
             lambda n=number: Caller(requests, n, connections, tally),  # type: ignore[misc]
-            parts.hostname,
-            parts.port,
+            host,
+            port,
         )
     if not seconds:
         await loop.run_in_executor(None, sys.stdin.read)

@@ -85,7 +85,7 @@ def launched(
     """On the gateways' core until it is ready; and how long that took, seconds."""
     begun_s = time.monotonic()
     with on_core(GATEWAY_CORE):
-        gateway = GatewayProcess.launch(folder, config, **environment)
+        gateway = GatewayProcess.launch(folder, config, **environment)  # type: ignore[arg-type]
     try:
         yield gateway.wait_until_ready(), time.monotonic() - begun_s
     finally:

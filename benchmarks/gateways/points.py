@@ -16,9 +16,9 @@ PROMPTS = (1, 32, 250)
 """KiB."""
 SLOW = f"{MODEL}-slow"
 """The alias of the upstream that pauses between the pieces of a stream."""
-MANY_KEYS, FEW_KEYS = 20_000, 64
-"""How many keys ask in a round at most: more than there are requests, or as many as large bodies leave room
-for."""
+MANY_KEYS, FEW_KEYS, TEN_KEYS = 20_000, 64, 10
+"""How many keys ask in a round: more than there are requests, so that nearly each comes with a key of its
+own; as many as large bodies leave room for; as many as the smallest store has."""
 LARGE_AT_ONCE = 2
 
 KEYS, RECORDS, PROMPT, STREAMS = "keys", "ledger records", "prompt", "open streams"
@@ -80,7 +80,8 @@ def points(size: Size, seconds: float) -> list[Point]:
 
     small, large = PROMPTS[0], PROMPTS[-1]
     return [
-        *(Point(KEYS, f"{f.keys:,}", f, prompt(small), MANY_KEYS) for f in size.fillings[:3]),
+        *(Point(KEYS, f"{f.keys:,}", f, prompt(small), TEN_KEYS) for f in size.fillings[:3]),
+        *(Point(KEYS, f"{f.keys:,}, all ask", f, prompt(small), MANY_KEYS) for f in size.fillings[1:3]),
         *(Point(RECORDS, f"{f.records:,}", f, prompt(small), MANY_KEYS) for f in (usual, size.fillings[3])),
         *(Point(PROMPT, f"{kib} KiB", usual, prompt(kib)) for kib in PROMPTS),
         Point(

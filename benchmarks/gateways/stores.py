@@ -28,6 +28,8 @@ INPUT, OUTPUT, HELD_OUTPUT = 240, 60, 128
 CHARGED, HELD = charge(RATES, INPUT, OUTPUT), charge(RATES, INPUT, HELD_OUTPUT)
 ALIAS = "gpt-4o-mini"
 AT_ONCE = 2000
+WHILE_FILLED = ("journal_mode = OFF", "synchronous = OFF", "cache_size = -1000000")
+"""Nobody sees the file before it is whole. The gateway opens it with settings of its own."""
 RECORD = (
     "account_id wallet version kind balance_change held_change balance_after held_after at_us request_id leg "
     "key_id alias rule input_tokens output_tokens cached_tokens rates rate_version"
@@ -150,7 +152,8 @@ def sqlite_file(filling: Filling, kept: Path, say: Say) -> Path:
         made = path.with_suffix(".new")
         made.unlink(missing_ok=True)
         with closing(SqliteDatabase(made)) as database:
-            database.run("PRAGMA cache_size = -1000000")
+            for setting in WHILE_FILLED:
+                database.run(f"PRAGMA {setting}")
             filling.fill(database, say)
         made.rename(path)
     return path

@@ -1,5 +1,6 @@
 """What was measured, as Markdown."""
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from asked import REFUSALS, SUCCESSES, refused
@@ -27,14 +28,10 @@ def _row(gateway: Gateway, found: Results) -> str:
     letter = gateway.letter
     if letter in found.left_out:
         return f"| {found.case.name} | ({letter}) {gateway.name} | {found.left_out[letter]} |{' |' * 10}"
-    latencies = [found.median(letter, lambda r, p=p: r.whole_us[p]) for p in ("p50", "p95", "p99")]
-    alone = (
-        [found.median("a", lambda r, p=p: r.whole_us[p]) for p in ("p50", "p95", "p99")]
-        if "a" in found.rounds
-        else [0.0] * 3
-    )
-    added = [own - other for own, other in zip(latencies, alone, strict=True)]
-    first = chunk = ""
+    latencies = _latencies(found, letter)
+    added, first, chunk = [""] * len(latencies), "", ""
+    if "a" in found.rounds:
+        added = [us(own - alone) for own, alone in zip(latencies, _latencies(found, "a"), strict=True)]
     if found.case.events and "a" in found.rounds:
         first = us(_first(found, letter) - _first(found, "a"))
         chunk = us(_per_chunk(found, letter) - _per_chunk(found, "a"))
@@ -43,13 +40,18 @@ def _row(gateway: Gateway, found: Results) -> str:
         f"({letter}) {gateway.name}",
         f"{found.per_s(letter):,.0f}",
         *map(us, latencies),
-        *map(us, added),
+        *added,
         first,
         chunk,
         us(found.cpu_us(letter)) if gateway.pid else "",
         mib(found.median(letter, lambda r: r.rss_bytes)) if gateway.pid else "",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _latencies(found: Results, letter: str) -> list[float]:
+    rounds = found.rounds[letter]
+    return [statistics.median(one.whole_us[p] for one in rounds) for p in ("p50", "p95", "p99")]
 
 
 def _first(found: Results, letter: str) -> float:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from asked import AT_ONCE, REFUSALS, SUCCESSES, WIRES, on_wire, plain, refused, streamed
 from costs import Costs
-from rounds import Results, Round
+from rounds import Results
+
+What = Callable[[Results, str], float]
+"""A figure of a gateway, by its letter, in a case."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +19,31 @@ class Measured:
     costs: Mapping[str, Costs]
     flush_us: float
 
-    def of(self, case: str, one: str, other: str, what: Callable[[Results, str], float]) -> float:
-        """The ratio of two gateways in a case. Raises KeyError when one of them was not measured."""
-        return what(self.results[case], one) / what(self.results[case], other)
+    def figure(self, case: str, letter: str, what: What) -> float | None:
+        """None when it was not measured."""
+        found = self.results.get(case)
+        return what(found, letter) if found is not None and letter in found.rounds else None
 
-    def added_us(self, letter: str, case: str, what: Callable[[Round], float]) -> float:
-        """What a gateway adds to the upstream alone. Raises KeyError, as `of`."""
-        found = self.results[case]
-        return found.median(letter, what) - found.median("a", what)
+    def ratio(self, case: str, one: str, other: str, what: What) -> float | None:
+        """Of two gateways in a case."""
+        return _ratio(self.figure(case, one, what), self.figure(case, other, what))
+
+    def added_us(self, case: str, letter: str, what: What) -> float | None:
+        """What a gateway adds to the upstream alone."""
+        own, alone = self.figure(case, letter, what), self.figure(case, "a", what)
+        return None if own is None or alone is None else own - alone
+
+
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one / other
+
+
+def _whole_us(found: Results, letter: str) -> float:
+    return found.median(letter, lambda one: one.whole_us["p50"])
+
+
+def _first_us(found: Results, letter: str) -> float:
+    return found.median(letter, lambda one: one.first_us["p50"])
 
 
 @dataclass(frozen=True)
@@ -60,19 +80,17 @@ def _throughput(found: Measured) -> Iterator[Row]:
     for one, other, of_plain, of_streamed in bounds:
         for case, bound in ((plain(AT_ONCE), of_plain), (streamed(AT_ONCE), of_streamed)):
             if bound is not None:
-                value = _known(lambda case=case, a=one, b=other: found.of(case, a, b, Results.per_s))
+                value = found.ratio(case, one, other, Results.per_s)
                 yield Row(f"throughput, {case}: ({one}) : ({other})", bound, True, value)
 
 
 def _added(found: Measured) -> Iterator[Row]:
     """The gateway waits once for the disk before it asks the upstream, which the pass-through does not."""
-    times: tuple[tuple[str, str, Callable[[Round], float]], ...] = (
-        ("added p50", plain(1), lambda one: one.whole_us["p50"]),
-        ("first chunk, added p50", streamed(1), lambda one: one.first_us["p50"]),
-    )
-    for name, case, what in times:
-        ours = _known(lambda case=case, what=what: found.added_us("c", case, what))
-        bare = _known(lambda case=case, what=what: found.added_us("b", case, what))
+    for name, case, what in (
+        ("added p50", plain(1), _whole_us),
+        ("first chunk, added p50", streamed(1), _first_us),
+    ):
+        ours, bare = found.added_us(case, "c", what), found.added_us(case, "b", what)
         value, said = None, ""
         if ours is not None and bare is not None:
             value = (ours - found.flush_us) / bare
@@ -82,33 +100,23 @@ def _added(found: Measured) -> Iterator[Row]:
 
 def _refusals(found: Measured) -> Iterator[Row]:
     for letter in "cd":
+        successes = found.figure(SUCCESSES, letter, Results.per_s)
         for status in REFUSALS:
-            value = _known(
-                lambda s=status, own=letter: (
-                    found.results[refused(s)].per_s(own) / found.results[SUCCESSES].per_s(own)
-                )
-            )
+            value = _ratio(found.figure(refused(status), letter, Results.per_s), successes)
             yield Row(f"throughput, ({letter}): {status} : 200", 2, True, value)
 
 
 def _memory(found: Measured) -> Iterator[Row]:
-    value = _known(lambda: found.costs["c"].worker_bytes / found.costs["e"].worker_bytes)
-    yield Row("memory per worker after load: (c) : (e)", 1.1, False, value)
+    own, other = (costs.worker_bytes if (costs := found.costs.get(letter)) else None for letter in "ce")
+    yield Row("memory per worker after load: (c) : (e)", 1.1, False, _ratio(own, other))
 
 
 def _wires(found: Measured) -> Iterator[Row]:
     for wire in WIRES:
         for stream, bound in ((False, 0.2), (True, 0.25)):
             case = on_wire(wire, stream=stream)
-            value = _known(lambda case=case: found.of(case, "c", "e", Results.cpu_us))
+            value = found.ratio(case, "c", "e", Results.cpu_us)
             yield Row(f"CPU per request, {case}: (c) : (e)", bound, False, value)
-
-
-def _known(value: Callable[[], float]) -> float | None:
-    try:
-        return value()
-    except KeyError:
-        return None
 
 
 def as_table(found: Sequence[Row]) -> Iterator[str]:
