@@ -107,6 +107,7 @@ def main() -> int:
         costs = {one.letter: fresh(one, starts_s[one.letter]) for one in gateways if one.pid}
         found = Found(gateways, costs, fdatasync_us(folder))
         _measure(found, given, folder, say)
+        found.flush_us = min(found.flush_us, fdatasync_us(folder))
     print("\n".join(found.as_markdown()))
     if given.json:
         given.json.write_text(json.dumps(found.as_json(), indent=1))
@@ -127,7 +128,7 @@ def _measure(found: Found, given: argparse.Namespace, folder: Path, say: Say) ->
         found.usual += measured(gateways, [case], [] if number else warm)
     refused = successes_and_refusals(given.seconds)
     found.refusals += measured(found.refusing, refused, successes_and_refusals(WARM_UP_S / 3))
-    found.wires += measured(found.translating, wires(given.seconds), wires(WARM_UP_S / 2))
+    found.wires += measured(found.translating, wires(given.seconds), wires(WARM_UP_S))
     for gateway in gateways:
         if gateway.pid:
             loaded(gateway, found.costs[gateway.letter])
