@@ -8,8 +8,8 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 	--no-header
 COMPILE := $(LOCK) pyproject.toml --extra install
 
-.PHONY: help run install test check wires faults hangups exact crash properties partner-real cheats bench bench-choices bench-codecs bench-ledger \
-	litellm-upgrade lock clean
+.PHONY: help run install test check wires faults hangups exact crash properties partner-real cheats bench bench-growth \
+	bench-choices bench-codecs bench-ledger litellm-upgrade lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -56,6 +56,9 @@ cheats: $(VENV)/.dev ## have partners' machines cheat until they are paused, and
 bench: $(VENV)/.dev ## this gateway beside others on one machine in one run: throughput, latency, CPU, memory
 	@$(BIN)/python benchmarks/side_by_side.py $(ARGS)
 
+bench-growth: $(VENV)/.bench ## how the cost grows with keys, records, prompts and open streams: a table and a plot
+	@$(BIN)/python benchmarks/growth.py $(ARGS)
+
 bench-choices: $(VENV)/.dev ## what HTTP servers, HTTP clients and JSON libraries cost in a bare pass-through
 	@$(BIN)/python benchmarks/choices.py $(ARGS)
 
@@ -71,6 +74,7 @@ litellm-upgrade: $(VENV)/.dev ## run the tests of docs/litellm-seams.md against 
 lock: ## resolve the dependencies anew (needs uv)
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra bench -c requirements-dev.lock -o requirements-bench.lock
 	$(COMPILE) --extra litellm-db -c requirements.lock -o requirements-litellm-db.lock
 	for name in build-requirements requirements; do \
 		$(LOCK) tests/partners/$$name.in -o tests/partners/$$name.lock || exit; done
@@ -93,4 +97,8 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	$(PIP_INSTALL) --require-hashes -r requirements-bench.lock
 	@touch $@

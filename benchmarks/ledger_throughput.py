@@ -17,9 +17,7 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "harness"
 sys.path.insert(0, str(Path(__file__).resolve().parent / "ledger"))
 
 from cases import FSYNCS_PER_OPERATION_MAX, Found, Plan, all_cases
+from disk import fdatasync_us, lasting_folder
 
-SYNCS_TRIED = 200
-RAM_FILE_SYSTEMS = ("tmpfs", "ramfs")
 HEAD = (
     "| store | accounts | added per commit | bare/s: median (min–max) | ledger/s: median (min–max) | ratio "
     "| wanted | fsyncs per operation (bare) | |\n|---|---|---|---|---|---|---|---|---|"
@@ -40,7 +37,7 @@ def main() -> int:
     """Measure and print."""
     given = _arguments()
     plan = Plan(given.accounts, given.rounds, given.seconds, given.delay_ms / 1000)
-    folder = given.folder or _disk()
+    folder = given.folder or lasting_folder()
     begun_s = time.monotonic()
     found: list[Found] = []
     sync_us = fdatasync_us(folder)
@@ -98,38 +95,6 @@ def as_json(found: Found) -> dict[str, Any]:
         "bare_fsyncs_per_operation": found.bare_fsyncs,
         "verdicts": verdicts(found),
     }
-
-
-def fdatasync_us(folder: Path) -> float:
-    """Microseconds in which the disk takes 4 KiB, the median."""
-    path = folder / f"bench-ledger-{os.getpid()}.probe"
-    taken: list[float] = []
-    file = os.open(path, os.O_CREAT | os.O_WRONLY)
-    try:
-        for n in range(SYNCS_TRIED):
-            begun_s = time.perf_counter()
-            os.pwrite(file, os.urandom(4096), n * 4096)
-            os.fdatasync(file)
-            taken.append((time.perf_counter() - begun_s) * 1e6)
-    finally:
-        os.close(file)
-        path.unlink()
-    return statistics.median(taken)
-
-
-def _disk() -> Path:
-    """The system's folder for temporary files, or the lasting one where that one is memory."""
-    mounts: dict[str, str] = {}
-    with suppress(OSError):
-        for words in map(str.split, Path("/proc/mounts").read_text().splitlines()):
-            mounts[words[1]] = words[2]
-    for folder in (Path(tempfile.gettempdir()), Path("/var/tmp")):
-        place = next((str(p) for p in (folder, *folder.parents) if str(p) in mounts), "")
-        if mounts.get(place) not in RAM_FILE_SYSTEMS:
-            return folder
-    sys.exit(
-        "every folder for temporary files lies in memory, where nothing is flushed; name one with --folder"
-    )
 
 
 def _spread(rates: list[float]) -> str:

@@ -7,6 +7,7 @@ many events a stream had. Times are in microseconds.
 import argparse
 import asyncio
 import json
+import math
 import sys
 import time
 from array import array
@@ -43,11 +44,13 @@ class Tally:
 
 
 class Caller(asyncio.Protocol):
-    """One connection. Requests go round `requests`, beginning with the `first` one."""
+    """One connection. It begins with the `first` of the requests, and goes on by `step` of them, round and
+    round."""
 
-    def __init__(self, requests: Sequence[bytes], first: int, tally: Tally) -> None:
+    def __init__(self, requests: Sequence[bytes], first: int, step: int, tally: Tally) -> None:
         self._requests = requests
         self._turn = first
+        self._step = step
         self._tally = tally
         self._asked_s = 0.0
         self._transport: asyncio.Transport
@@ -70,7 +73,7 @@ class Caller(asyncio.Protocol):
 
     def _ask(self) -> None:
         request = self._requests[self._turn % len(self._requests)]
-        self._turn += 1
+        self._turn += self._step
         self._asked_s = time.perf_counter()
         self._transport.write(request)
 
@@ -138,13 +141,22 @@ def percentiles(values: "array[float]") -> dict[str, float]:
 
 
 async def run(url: str, requests: Sequence[bytes], connections: int, seconds: float) -> dict[str, object]:
-    """Ask for so long; what came of it. Raises AssertionError when an answer was not whole."""
+    """Ask for so long, or with 0 seconds until standard input ends; what came of it. Raises AssertionError
+    when an answer was not whole."""
     parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 80
     loop = asyncio.get_running_loop()
     begun_s = time.perf_counter()
-    tally = Tally(begun_s + seconds)
+    tally = Tally(begun_s + (seconds or math.inf))
     for number in range(connections):
-        await loop.create_connection(lambda n=number: Caller(requests, n, tally), parts.hostname, parts.port)  # type: ignore[misc]
+        await loop.create_connection(
+            lambda n=number: Caller(requests, n, connections, tally),  # type: ignore[misc]
+            host,
+            port,
+        )
+    if not seconds:
+        await loop.run_in_executor(None, sys.stdin.read)
+        tally.ends_s = time.perf_counter()
     async with asyncio.timeout(seconds + GIVEN_UP_S):
         await tally.done.wait()
     taken_s = time.perf_counter() - begun_s
@@ -181,7 +193,7 @@ def main() -> None:
     parser.add_argument("--header", action="append", default=[])
     parser.add_argument("--keys", type=Path, help="a file with a key a line: each request has the next")
     parser.add_argument("--connections", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=1.0, help="0: until standard input ends")
     given = parser.parse_args()
     body = given.body.read_bytes()
     keys = given.keys.read_text().split() if given.keys else []

@@ -1,97 +1,21 @@
 """The gateways that are measured, each started as its users start it, pinned to one core."""
 
-import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
-from canned import MODEL
-from places import GATEWAY_CORE, HERE, OTHER_CORE, on_core, process
-from postgres_server import PostgresServer
+from canned import MODEL, chat_body
+from gateway import CHAT, START_PATIENCE_S, UPSTREAM_KEY, Gateway, model_list
+from ours import on_servers, on_sqlite
+from places import GATEWAY_CORE, HERE, on_core, process
 from processes import GatewayProcess, free_port, until
-from redis_server import RedisServer
 
-from llmdeal_litellm.accounts.admin import Admin, Caps
-from llmdeal_litellm.catalog.model import Wallet
-from llmdeal_litellm.ledger.database import Database
-from llmdeal_litellm.ledger.postgres import PostgresDatabase
-from llmdeal_litellm.ledger.postgres_connection import PatientConnection
-from llmdeal_litellm.ledger.sqlite import SqliteDatabase
-from llmdeal_litellm.ledger.verify import verify
-
-CHAT = "/v1/chat/completions"
 MASTER_KEY = "sk-0123456789abcdef0123456789abcdef"
-UPSTREAM_KEY = "sk-upstream"
-MODELS = {
-    MODEL: f"openai/{MODEL}",
-    "claude-sonnet-4-5": "anthropic/claude-sonnet-4-5",
-    "gemini-2.5-flash": "gemini/gemini-2.5-flash",
-}
-"""Of each wire one: the alias, and what LiteLLM calls it."""
-ADDRESSES = {"openai": "/v1", "anthropic": "", "gemini": ""}
-MANY = 1_000_000_000
-FUNDS_NANO = 10**15
-KEYS = 64
-"""A key may have 32 open holds."""
-START_PATIENCE_S = 120.0
 PORTKEY = ("@portkey-ai/gateway", "1.15.2")
-
-PEPPER = secrets.token_bytes(32)
-SECRETS = {"LLMDEAL_KEY_PEPPER": PEPPER.hex(), "LLMDEAL_ENCRYPTION_KEY": secrets.token_hex(32)}
-
-Config = dict[str, Any]
-
-
-@dataclass
-class Gateway:
-    """One that runs. `pid` is the root of its processes; `check` raises when its books are wrong, given how
-    many answers were charged."""
-
-    letter: str
-    name: str
-    url: str
-    pid: int
-    started_s: float = 0.0
-    headers: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-    check: Callable[[int], None] = lambda answered: None
-
-
-def _model_list(upstream: str) -> list[Config]:
-    return [
-        {
-            "model_name": alias,
-            "litellm_params": {
-                "model": model,
-                "api_base": upstream + ADDRESSES[model.split("/", 1)[0]],
-                "api_key": UPSTREAM_KEY,
-            },
-            "model_info": {"input_cost_per_token": "100e-9", "output_cost_per_token": "200e-9"},
-        }
-        for alias, model in MODELS.items()
-    ]
-
-
-def gateway_config(upstream: str) -> Config:
-    """Ours: no limit is met, every other setting as shipped."""
-    tier = {"tpm": MANY, "rpm": MANY, "requests_per_minute": MANY, "burst": MANY}
-    rate = {"input": 0.2, "output": 0.6}
-    model = {"tiers": "all", "context_window": 128_000, "rate": rate, "max_output_tokens": 16_384}
-    return {
-        "model_list": _model_list(upstream),
-        "litellm_settings": {"callbacks": ["llmdeal_litellm.seams.gateway_hooks"]},
-        "general_settings": {"custom_auth": "llmdeal_litellm.seams.custom_auth"},
-        "llmdeal": {
-            "tiers": {"pro": tier},
-            "models": dict.fromkeys(MODELS, model),
-        },
-    }
 
 
 @contextmanager
@@ -114,87 +38,10 @@ def bare(upstream: str, folder: Path) -> Iterator[Gateway]:
 
 
 @contextmanager
-def on_sqlite(upstream: str, folder: Path) -> Iterator[Gateway]:
-    """(c): this gateway as `make run` has it."""
-    with _launched(folder, upstream) as launched:
-
-        def database() -> Database:
-            return SqliteDatabase(launched[0].database)
-
-        yield _ours("c", "llmdeal, SQLite", launched, database)
-
-
-@contextmanager
-def on_servers(upstream: str, folder: Path) -> Iterator[Gateway]:
-    """(d): this gateway on PostgreSQL and Redis, which are on the other core."""
-    with ExitStack() as ending:
-        with on_core(OTHER_CORE):
-            postgres = ending.enter_context(PostgresServer())
-            redis = ending.enter_context(RedisServer())
-        url = postgres.create_database()
-
-        def database() -> Database:
-            return PostgresDatabase(url, PatientConnection)
-
-        with closing(database()) as fresh:
-            fresh.migrate()
-        said = {"LLMDEAL_DATABASE_URL": url, "LLMDEAL_REDIS_URL": redis.url}
-        launched = ending.enter_context(_launched(folder, upstream, **said))
-        yield _ours("d", "llmdeal, PostgreSQL + Redis", launched, database)
-
-
-@contextmanager
-def _launched(folder: Path, upstream: str, **environment: str) -> Iterator[tuple[GatewayProcess, float]]:
-    """Ready, and how long it took, seconds."""
-    begun_s = time.monotonic()
-    with on_core(GATEWAY_CORE):
-        gateway = GatewayProcess.launch(folder, gateway_config(upstream), **SECRETS, **environment)
-    try:
-        yield gateway.wait_until_ready(), time.monotonic() - begun_s
-    finally:
-        gateway.stop()
-
-
-def _ours(
-    letter: str,
-    name: str,
-    launched: tuple[GatewayProcess, float],
-    database: Callable[[], Database],
-) -> Gateway:
-    gateway, started_s = launched
-
-    with closing(database()) as opened:
-        keys = _keys_with_money(Admin(opened, PEPPER))
-
-    def check(answered: int) -> None:
-        with closing(database()) as opened:
-            opened.run("ANALYZE")
-            problems = [c for c in verify(opened, now_us=opened.now_us()) if not c.ok]
-            select = "SELECT count(*) FROM records WHERE kind = 'post'"
-            charged = int(opened.rows(select)[0][0])
-        assert not problems, problems
-        assert charged == answered, f"{answered} answers, {charged} charges"
-
-    return Gateway(letter, name, gateway.url, gateway.process.pid, started_s, keys=keys, check=check)
-
-
-def _keys_with_money(operator: Admin) -> tuple[str, ...]:
-    """The keys of a new account."""
-    now_us = time.time_ns() // 1000
-    account = operator.create_account("bench", "pro", random_8_bytes=secrets.token_bytes(8), now_us=now_us)
-    operator.credit(account, Wallet.BASE, FUNDS_NANO, note="", now_us=now_us)
-    made = (
-        operator.mint_key(account, caps=Caps(), random_24_bytes=secrets.token_bytes(24), now_us=now_us)[1]
-        for _ in range(KEYS)
-    )
-    return tuple(made)
-
-
-@contextmanager
 def litellm_alone(upstream: str, folder: Path) -> Iterator[Gateway]:
     """(e): the proxy that this is a plugin of, without it, and with no database."""
     config = {
-        "model_list": _model_list(upstream),
+        "model_list": model_list(upstream),
         "general_settings": {"master_key": MASTER_KEY},
     }
     begun_s = time.monotonic()
@@ -220,8 +67,8 @@ def litellm_alone(upstream: str, folder: Path) -> Iterator[Gateway]:
 
 @contextmanager
 def portkey(upstream: str, folder: Path) -> Iterator[Gateway]:
-    """(f): Portkey's gateway, from npm. Only when asked for: here its version 1.15.2 on Node 20 answers every
-    stream with a TypeError of its own, "immutable", which ends the run."""
+    """(f): Portkey's gateway, from npm. Only when asked for. When it does not answer a stream, as 1.15.2 does
+    not on Node 20, none is measured."""
     name, version = PORTKEY
     installed = HERE.parents[1] / ".bench" / f"portkey-{version}"
     package = installed / "node_modules" / name
@@ -240,7 +87,29 @@ def portkey(upstream: str, folder: Path) -> Iterator[Gateway]:
             f"x-portkey-custom-host: {upstream}/v1",
             f"authorization: Bearer {UPSTREAM_KEY}",
         )
-        yield Gateway("f", f"Portkey {version}", url, started.pid, time.monotonic() - begun_s, headers)
+        started_s = time.monotonic() - begun_s
+        yield Gateway(
+            "f",
+            f"Portkey {version}",
+            url,
+            started.pid,
+            started_s,
+            headers,
+            no_streams=_why_no_streams(url, headers),
+        )
+
+
+def _why_no_streams(url: str, headers: tuple[str, ...]) -> str:
+    """What a stream was answered with, when not with a stream."""
+    sent = dict(header.split(": ", 1) for header in headers) | {"content-type": "application/json"}
+    try:
+        answer = httpx.post(url + CHAT, content=chat_body(MODEL, stream=True), headers=sent, timeout=30)
+    except httpx.HTTPError as failed:
+        return f"a stream fails: {type(failed).__name__}"
+    if answer.status_code == 200 and answer.text.rstrip().endswith("[DONE]"):
+        return ""
+    said = " ".join(answer.text.replace("|", " ").split())[:120]
+    return f"a stream is answered with {answer.status_code}: {said}"
 
 
 def _until_up(url: str, started: "subprocess.Popen[str]", folder: Path) -> None:
