@@ -175,7 +175,7 @@ def _wanted(found: Sequence[Found]) -> Iterator[tuple[str, float]]:
 def _wanted_table(wanted: Sequence[tuple[str, float]]) -> Iterator[str]:
     yield "| | wanted | reached | |\n|---|---:|---:|---|"
     for name, ratio in wanted:
-        yield f"| {name} | ≥ {LEAST} | {ratio:.2f} | {'PASS' if ratio >= LEAST else 'FAIL'} |"
+        yield f"| {name} | ≥ {LEAST} | {ratio:.3f} | {'PASS' if ratio >= LEAST else 'FAIL'} |"
 
 
 def _as_json(

@@ -123,6 +123,6 @@ def as_table(found: Sequence[Row]) -> Iterator[str]:
     """As Markdown."""
     yield "| | wanted | reached | | |\n|---|---:|---:|---|---|"
     for row in found:
-        reached = "" if row.reached is None else f"{row.reached:.2f}"
+        reached = "" if row.reached is None else f"{row.reached:.3f}"
         sign = "≥" if row.is_least else "≤"
         yield f"| {row.name} | {sign} {row.bound:g} | {reached} | {row.verdict} | {row.said} |"
