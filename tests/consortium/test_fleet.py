@@ -8,16 +8,20 @@ from typing import Any
 
 import httpx
 import pytest
+from cheats import Cans
+from checked_gateway import WITHIN
 from consortium_gateway import consortium_config
 from fleet_world import FleetWorld, fleet_world
 from machines import ALIAS, INPUT_NANO, KNOWN_WITHIN_S, OUTPUT_NANO, QUICK, Registry, RunningMachine
 from postgres_server import PostgresServer
 from processes import until
 from redis_server import RedisServer
+from scripted_machine import scripted_machine
 from world import Customer
 
 from llmdeal_litellm.accounts.partner_statements import partner_pages, partner_statement
 from llmdeal_litellm.accounts.partners import PartnerState
+from llmdeal_litellm.policy.suspicion import STRIKES_MAX, Sign
 
 WORKERS = 2
 PROBE_EVERY_S = 2.0
@@ -49,9 +53,13 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, postgres: PostgresServer, own_redis: RedisServer) -> Iterator[Fleet]:
-    """Two workers that look for machines as often as shipped, and probe more often."""
-    partners = {**QUICK, "poll_s": 2, "probe_every_s": PROBE_EVERY_S}
+def fleet(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresServer, own_redis: RedisServer
+) -> Iterator[Fleet]:
+    """Two workers that look for machines as often as shipped, and probe more often; with the settings that
+    the test is parametrized with."""
+    changed = getattr(request, "param", {})
+    partners = {**QUICK, "poll_s": 2, "probe_every_s": PROBE_EVERY_S, **changed}
 
     def config(_: str) -> Any:
         return consortium_config(partners=partners, holds={"lease_s": LEASE_S})
@@ -97,6 +105,32 @@ def test_workers_agree_on_machines(fleet: Fleet, machines: tuple[RunningMachine,
     fleet.world.verify()
     # Its parent would wait for the worker that is gone.
     fleet.world.gateway.kill()
+
+
+@pytest.mark.parametrize("fleet", [{"canary_percent": 50, "canary_within_s": 0}], indirect=True)
+def test_strikes_of_all_workers_add_up(fleet: Fleet) -> None:
+    """A machine that has one answer for everything is paused after three strikes, whoever saw them, and no
+    worker sends it anything 5 s later."""
+    customer = fleet.world.customer()
+    with scripted_machine(Cans()) as machine:
+        name = fleet.registry.add(machine.url)
+        fleet.registry.is_soon(name, PartnerState.ACTIVE)
+        fleet.all_say(name, PartnerState.ACTIVE)
+
+        def is_paused() -> bool:
+            fleet.answers(customer, 6)
+            return fleet.registry.partner(name).state is PartnerState.PAUSED
+
+        until(is_paused, patience_s=60.0, what="three strikes")
+        fleet.all_say(name, PartnerState.PAUSED)
+        asked = len(machine.asked)
+        refused = fleet.answers(customer)
+
+    partner = fleet.registry.partner(name)
+    assert (partner.strikes, refused) == (STRIKES_MAX, {503: 12})
+    assert Sign.WRONG.value in partner.why
+    assert len(machine.asked) == asked <= WITHIN
+    fleet.world.verify()
 
 
 def killed_in_the_middle(fleet: Fleet, customer: Customer, machine: RunningMachine) -> dict[str, Any]:
