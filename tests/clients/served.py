@@ -15,11 +15,14 @@ from typing import Any
 import uvicorn
 
 from llmdeal_litellm.catalog.load import load_catalog
+from llmdeal_litellm.catalog.model import Egress
 from llmdeal_litellm.gateway import Gateway, new_request_id
 from llmdeal_litellm.seams import server as http_server
 from llmdeal_litellm.seams.edge import Edge
 from llmdeal_litellm.seams.http import Receive, Scope, Send
 from llmdeal_litellm.settings import read_settings
+
+LOOK_PATIENCE_S = 30.0
 
 
 class Served:
@@ -75,14 +78,17 @@ class Served:
             threading.Event().wait(0.01)
         host, port = self._server.servers[0].sockets[0].getsockname()
         print(f"http://{host}:{port}", flush=True)
-        for _ in sys.stdin:
-            asked = asyncio.run_coroutine_threadsafe(self._look(), loop)
-            print(json.dumps(asked.result()), flush=True)
-        self._server.should_exit = True
+        try:
+            for _ in sys.stdin:
+                asked = asyncio.run_coroutine_threadsafe(self._look(), loop)
+                print(json.dumps(asked.result(LOOK_PATIENCE_S)), flush=True)
+        finally:
+            # Also when a look fails: whoever waits for it is told by the end.
+            self._server.should_exit = True
 
     async def _look(self) -> dict[str, Any]:
         me = asyncio.current_task()
-        connector: Any = self._gateway._transport._session.connector
+        connector: Any = self._gateway._transports[Egress.CONFIGURED]._session.connector
         connections: Any = self._server.server_state.connections
         return {
             "tasks": sorted(" > ".join(_chain(task)) for task in asyncio.all_tasks() if task is not me),
