@@ -97,7 +97,8 @@ elseif turn == b.turn and outcome ~= 'nothing' then
             failures = failures + call[2]
         end
     end
-    b.calls = recent
+    -- Only failures are counted: without one there is nothing to remember.
+    b.calls = failures > 0 and recent or {}
     if failures >= tonumber(ARGV[7]) then
         b.calls, b.open, b.turn = {}, now + ARGV[10], b.turn + 1
     end

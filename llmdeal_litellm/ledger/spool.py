@@ -201,16 +201,16 @@ def _op(said: dict[str, Any]) -> Spooled:
         return MarkDelivered(request_id, output, leg, _payee(said))
     request_id, leg = said["close"]
     billed: Sequence[Any] | None = said["billed"]
-    claim: Sequence[Any] = said["claim"]
+    claimed_input, claimed_output, reasoning, cached = said["claim"]
     _only((str,), request_id, *([] if billed is None else billed[3]))
-    _only((int,), leg, *(billed or ())[:3], *claim[2:])
-    _only((int, type(None)), *claim[:2])
+    _only((int,), leg, *(billed or ())[:3], reasoning, cached)
+    _only((int, type(None)), claimed_input, claimed_output)
     _only((str, type(None)), said["served_by"], said["answer"])
     return CloseHold(
         request_id,
         Rule(said["rule"]),
         None if billed is None else Billed(billed[0], billed[1], billed[2], tuple(billed[3])),
-        Claim(*claim),
+        Claim(claimed_input, claimed_output, reasoning, cached),
         said["served_by"],
         leg,
         said["answer"],

@@ -244,4 +244,4 @@ def test_changes_are_published(operator: "redis.Redis") -> None:
         (0, True),
         (None, False),
     ]
-    assert told[0][1]["calls"] == [[0, 0], [0, 1]]
+    assert told[0][1]["calls"] == [[0, 1]]

@@ -61,7 +61,7 @@ class OutageWorld(FleetWorld):
             "LLMDEAL_DATABASE_URL": self.database_url,
             "LLMDEAL_REDIS_URL": self.redis_url,
             "LLMDEAL_KEY_PEPPER": self._pepper.hex(),
-            "LLMDEAL_ENCRYPTION_KEY": self._encryption_key.hex(),
+            "LLMDEAL_ENCRYPTION_KEY": self.encryption_key.hex(),
         }
 
     def start(self, count: int = 1, **options: Any) -> list[Worker]:
