@@ -28,22 +28,31 @@ def _client() -> aiohttp.ClientSession:
     return _session
 
 
-async def app(
-    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
-) -> None:
-    """Pass the body on, and the answer back as it comes."""
-    if scope["type"] != "http":
-        return
-    if scope["method"] == "GET":
+async def is_greeting(scope: Message, send: Callable[[Message], Awaitable[None]]) -> bool:
+    """Whether it is no request to pass on; a GET, which only asks whether somebody is there, is answered."""
+    if scope["type"] == "http" and scope["method"] == "GET":
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
-        return
+    return scope["type"] != "http" or scope["method"] == "GET"
+
+
+async def asked(receive: Callable[[], Awaitable[Message]]) -> bytes:
+    """The body of a request."""
     pieces, more = [], True
     while more:
         message = await receive()
         pieces.append(message.get("body", b""))
         more = message.get("more_body", False)
-    async with _client().post(URL, data=b"".join(pieces), headers=HEADERS) as answer:
+    return b"".join(pieces)
+
+
+async def app(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    """Pass the body on, and the answer back as it comes."""
+    if await is_greeting(scope, send):
+        return
+    async with _client().post(URL, data=await asked(receive), headers=HEADERS) as answer:
         headers = [(b"content-type", answer.headers["content-type"].encode())]
         if (length := answer.headers.get("content-length")) is not None:
             headers.append((b"content-length", length.encode()))

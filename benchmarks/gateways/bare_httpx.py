@@ -1,15 +1,9 @@
 """The bare pass-through with httpx instead of aiohttp, for `make bench-choices`; see `bare.py`."""
 
-import os
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import httpx
-
-Message = dict[str, Any]
-
-URL = os.environ.get("UPSTREAM_URL", "") + "/v1/chat/completions"
-HEADERS = {"content-type": "application/json", "authorization": "Bearer sk-upstream"}
+from bare import HEADERS, URL, Message, asked, is_greeting
 
 _client: httpx.AsyncClient | None = None
 
@@ -26,18 +20,9 @@ async def app(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
     """Pass the body on, and the answer back as it comes."""
-    if scope["type"] != "http":
+    if await is_greeting(scope, send):
         return
-    if scope["method"] == "GET":
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
-        return
-    pieces, more = [], True
-    while more:
-        message = await receive()
-        pieces.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    async with _made().stream("POST", URL, content=b"".join(pieces), headers=HEADERS) as answer:
+    async with _made().stream("POST", URL, content=await asked(receive), headers=HEADERS) as answer:
         headers = [(b"content-type", answer.headers["content-type"].encode())]
         if (length := answer.headers.get("content-length")) is not None:
             headers.append((b"content-length", length.encode()))
