@@ -5,7 +5,7 @@ is behind the verbs below: locking, many rows in one statement, the clock, and w
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
@@ -66,6 +66,11 @@ class Database(ABC):
     @abstractmethod
     def rows(self, select: str, values: Values = ()) -> list[Row]:
         """All rows of a select."""
+
+    @abstractmethod
+    def each(self, select: str, values: Values = ()) -> Generator[Row, None, None]:
+        """The rows of a select one after another, within a `snapshot`: so many that they are not all to be in
+        memory. Nothing else is asked until the last one is taken, or the iterator is closed."""
 
     @abstractmethod
     def run(self, statement: str, values: Values = ()) -> int:

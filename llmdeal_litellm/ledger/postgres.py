@@ -6,7 +6,7 @@ as one JSON value per statement, which PostgreSQL takes apart itself: one round 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields
 from functools import lru_cache
@@ -43,6 +43,7 @@ from llmdeal_litellm.ledger.postgres_connection import (
 
 SHARE_WAIT_S, SHARE_POLL_S = 1.0, 0.05
 """How long a lock is waited for that an earlier connection may still have."""
+ROWS_AT_ONCE = 1000
 MIGRATE_LOCK, REAP_LOCK, FLEET_LOCK = 0x6C6C6401, 0x6C6C6402, 0x6C6C6403
 """Names of advisory locks: one migration at a time, one reaper at a time, and who shares the store."""
 
@@ -104,6 +105,13 @@ class PostgresDatabase(Database):
         raw = self.raw
         with named():
             return raw.execute(placeholders(select), values or None).fetchall()
+
+    def each(self, select: str, values: Values = ()) -> Generator[Row, None, None]:
+        """See `Database.each`: by a cursor of the server's, a thousand at a time."""
+        raw = self.raw
+        with named(), raw.cursor(name="each") as cursor:
+            cursor.itersize = ROWS_AT_ONCE
+            yield from cursor.execute(placeholders(select), values or None)
 
     def run(self, statement: str, values: Values = ()) -> int:
         """See `Database.run`."""

@@ -7,8 +7,8 @@ that writes seldom beside one that writes all the time.
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cache
 from importlib import resources
 from itertools import chain
@@ -99,6 +99,11 @@ class SqliteDatabase(Database):
         """See `Database.rows`."""
         with _named():
             return self.raw.execute(select, values).fetchall()
+
+    def each(self, select: str, values: Values = ()) -> Generator[Row, None, None]:
+        """See `Database.each`."""
+        with _named(), closing(self.raw.execute(select, values)) as cursor:
+            yield from cursor
 
     def run(self, statement: str, values: Values = ()) -> int:
         """See `Database.run`."""

@@ -6,8 +6,10 @@ is wrong. Source: docs/ledger.md, "Invariants".
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from llmdeal_litellm.ledger.database import Database
 from llmdeal_litellm.ledger.transfers import rates_from
@@ -240,14 +242,11 @@ def _problems(database: Database, values: Values) -> Iterator[tuple[str, str]]:
     for rule in RULES:
         for row in database.rows(f"{rule.select} LIMIT {PROBLEMS_MAX}", values):
             yield rule.check, rule.said.format(*row)
-    found = 0
-    for wallet, version, *post in database.rows(POSTS, values):
-        said = post_problem(*post)
-        if said:
+    # An account may have more charges than fit in memory.
+    with closing(database.each(POSTS, values)) as posts:
+        wrong = ((w, version, said) for w, version, *post in posts if (said := post_problem(*post)))
+        for wallet, version, said in islice(wrong, PROBLEMS_MAX):
             yield "charges", f"{wallet} version {version}: {said}"
-            found += 1
-            if found == PROBLEMS_MAX:
-                break
 
 
 def post_problem(

@@ -328,6 +328,8 @@ class GroupLedger:
             self._spool.settled([op])
             if isinstance(op, CloseHold):
                 self._settling.pop((op.request_id, op.leg), None)
+                # Its lease runs out then, and the hold ends by the crash rule.
+                self._live.pop((op.request_id, op.leg), None)
         self._fail(batch)
 
     async def _store_failed(self, batch: list[Waiting], failed: StoreFailed) -> None:

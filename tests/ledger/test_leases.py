@@ -8,6 +8,7 @@ from llmdeal_litellm.ledger.keeping import REAP_EVERY_S, Keeper
 from llmdeal_litellm.ledger.ops import CloseHold, Credit, MarkDelivered
 from llmdeal_litellm.ledger.rows import US_PER_S, Lease
 from llmdeal_litellm.ledger.rows import Place as Hold
+from llmdeal_litellm.ledger.store import LedgerDown
 from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.usage import Billed, Rule
 
@@ -219,3 +220,17 @@ async def test_reaping_goes_on_beside_requests(store: Place) -> None:
             bank.now_us = bank.database.now_us()
             bank.do(shop.request("left"), lease=Lease("dead", US_PER_S // 10))
         await until(lambda: shop.ends() == {"left": ("crash_undelivered", 0)}, within_s=4 * REAP_EVERY_S)
+
+
+@pytest.mark.asyncio
+async def test_a_hold_whose_end_was_refused_stayed_held_as_long_as_its_worker_ran(store: Place) -> None:
+    """A settlement with a defect is not written, and its hold is not renewed any more: it ends by the crash
+    rule, billed by what was marked as delivered."""
+    shop = Shop(store, funds=10 * HOLD)
+    async with running(shop, lease=Lease("test", US_PER_S)) as ledger:
+        await ledger.open_hold(shop.request("r1"))
+        ledger.mark_delivered(MarkDelivered("r1", 30))
+        with pytest.raises(LedgerDown):
+            await ledger.close_hold(CloseHold("r1", Rule.COMPLETED, Billed(100, 5000)))
+        await until(lambda: shop.ends() == {"r1": ("crash_delivered", 130)}, within_s=4 * REAP_EVERY_S)
+    assert shop.failed() == {}

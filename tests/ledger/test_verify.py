@@ -1,6 +1,7 @@
 """The invariants hold for everything the ledger does, and each notices its own kind of damage, alone."""
 
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import FrozenInstanceError
 
@@ -15,6 +16,7 @@ from llmdeal_litellm.ledger.ops import (
     Dispute,
     ExtendHold,
     MarkDelivered,
+    OpenHold,
     PaidRates,
     Refund,
 )
@@ -26,6 +28,7 @@ from .bank import LEASE, Bank, open_hold, quote
 from .damage import DAMAGE
 from .places import Place
 
+MANY = 20_000
 PARTNER = Payee("prt_1", 7000)
 FRONTIER = Rates(5000, 25_000, 500, LongContext(200_000, 10_000, 37_500, 1000))
 
@@ -173,6 +176,12 @@ class Interrupted:
         self.reads += 1
         return self._database.rows(select, values)
 
+    def each(self, select: str, values: Values = ()) -> Generator[Row, None, None]:
+        """See `Database.each`."""
+        self._write()
+        self.reads += 1
+        return self._database.each(select, values)
+
     def snapshot(self) -> AbstractContextManager[None]:
         """See `Database.snapshot`."""
         return self._database.snapshot()
@@ -189,6 +198,31 @@ def test_one_account_is_read_at_one_moment(bank: Bank) -> None:
     assert all(c.ok for c in checks)
     assert len({c.looked_at for c in checks if c.name in ("double_entry", "never_negative", "chain")}) == 1
     assert busy.reads > len(LOOKED_AT)
+
+
+def test_verifying_an_account_with_many_charges_took_memory_for_all_of_them(store: Place) -> None:
+    """The charges of an account are looked at one after another."""
+    bank = Bank(store)
+    account = bank.account()
+    key = bank.key(account)
+    bank.do(Credit(account, "base", 10**9))
+    for begin in range(0, MANY, 500):
+        names = [f"r{n}" for n in range(begin, begin + 500)]
+        bank.together(*(op for name in names for op in _charged(name, account, key)))
+
+    tracemalloc.start()
+    checks = verify(bank.database, now_us=bank.now_us)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert next(c.looked_at for c in checks if c.name == "charges") == MANY
+    assert all(c.ok for c in checks)
+    assert most_bytes < 100 * MANY
+
+
+def _charged(name: str, account: str, key: str) -> tuple[OpenHold, CloseHold]:
+    end = CloseHold(name, Rule.COMPLETED, Billed(100, 1))
+    return open_hold(name, account, key, quote(100, 100)), end
 
 
 def test_reads_only(bank: Bank) -> None:

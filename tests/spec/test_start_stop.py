@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from proc import is_running, listening_port, simulator_of
 from processes import REPOSITORY, GatewayProcess, llmdeal, shipped_config, until
 from raw import RawCall
@@ -111,7 +112,9 @@ def marked(life: Life) -> list[dict[str, Any]]:
 def second(crash: tuple[Life, list[dict[str, Any]]]) -> Iterator[Life]:
     """The same command again, on the store that the crash left."""
     config = crash[0].gateway.folder / "config.yaml"
-    config.write_text(config.read_text().replace("drain_s: 30}", f"drain_s: {DRAIN_S}}}"))
+    settings = yaml.safe_load(config.read_text())
+    settings["llmdeal"]["deadlines"]["drain_s"] = DRAIN_S
+    config.write_text(yaml.safe_dump(settings))
     life = started(crash[0].gateway.folder, 1)
     yield life
     life.gateway.kill()
