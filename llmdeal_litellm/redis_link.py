@@ -113,6 +113,7 @@ class RedisLink(asyncio.Protocol):
         self._suspect: _Call | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
 
     async def open(self, address: Address) -> None:
         """Connect and say hello. Raises OSError or FleetDown."""
@@ -175,9 +176,18 @@ class RedisLink(asyncio.Protocol):
     def _write(self, words: Words) -> None:
         if self._transport is None:
             self.lose("the connection is closed")
-        else:
-            # Its annotation allows one word only.
-            self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]
+            return
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        # Its annotation allows one word only.
+        self._unsent.append(hiredis.pack_command(words))  # type: ignore[arg-type]
+
+    def _flush(self) -> None:
+        """Send what requests have asked for since the event loop last looked for news: one write, which wakes
+        Redis once."""
+        unsent, self._unsent = self._unsent, []
+        if self._transport is not None:
+            self._transport.write(b"".join(unsent))
 
     def _look(self) -> None:
         """Whether the oldest call has waited too long. One timer for all of them."""
