@@ -14,6 +14,7 @@ from importlib import resources
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+from types import TracebackType
 
 from llmdeal_litellm.ledger.database import (
     STEPS,
@@ -38,15 +39,22 @@ default of 4 MB; and 32 MiB of them are kept in memory."""
 REFUSED = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
 
 
-@contextmanager
-def _named() -> Iterator[None]:
-    """SQLite's failures under our names."""
-    try:
-        yield
-    except REFUSED as refused:
-        raise StatementRefused(str(refused)) from refused
-    except sqlite3.Error as failed:
-        raise StoreFailed(str(failed)) from failed
+class _Named:
+    """SQLite's failures under our names. A class, as it stands around every statement."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if isinstance(failure, REFUSED):
+            raise StatementRefused(str(failure)) from failure
+        if isinstance(failure, sqlite3.Error):
+            raise StoreFailed(str(failure)) from failure
+
+
+NAMED = _Named()
 
 
 class SqliteDatabase(Database):
@@ -70,7 +78,7 @@ class SqliteDatabase(Database):
 
     def _opened(self) -> sqlite3.Connection:
         uri = f"{self._path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
-        with _named():
+        with NAMED:
             raw = sqlite3.connect(
                 uri,
                 uri=True,
@@ -83,11 +91,11 @@ class SqliteDatabase(Database):
         # `rows_in` fills its statements up to a power of two.
         self._parameters_max = min(PARAMETERS_MAX, _power_of_two_within(allowed))
         try:
-            with _named():
+            with NAMED:
                 raw.execute("PRAGMA foreign_keys = ON")
             if not self._read_only:
                 _retrying(raw, "PRAGMA journal_mode = WAL", WRITE_WAIT_S)
-                with _named():
+                with NAMED:
                     for setting in WRITER:
                         raw.execute(f"PRAGMA {setting}")
         except StoreFailed:
@@ -97,21 +105,23 @@ class SqliteDatabase(Database):
 
     def rows(self, select: str, values: Values = ()) -> list[Row]:
         """See `Database.rows`."""
-        with _named():
+        with NAMED:
             return self.raw.execute(select, values).fetchall()
 
     def each(self, select: str, values: Values = ()) -> Generator[Row, None, None]:
         """See `Database.each`."""
-        with _named(), closing(self.raw.execute(select, values)) as cursor:
+        with NAMED, closing(self.raw.execute(select, values)) as cursor:
             yield from cursor
 
     def run(self, statement: str, values: Values = ()) -> int:
         """See `Database.run`."""
-        with _named():
+        with NAMED:
             return self.raw.execute(statement, values).rowcount
 
     def rows_in(self, select: str, values: Sequence[str], *, order: str = "", lock: str = "") -> list[Row]:
         """See `Database.rows_in`. The writer is alone, so that nothing has to be locked or ordered."""
+        if not values:
+            return []
         found: list[Row] = []
         for some in _portions(values, self._parameters_max):
             # Filled up with what is asked for anyway: a statement is compiled once for each of its lengths.
@@ -127,23 +137,22 @@ class SqliteDatabase(Database):
         while begin < len(rows):
             count = _power_of_two_within(min(most, len(rows) - begin))
             values = list(chain.from_iterable(map(read, rows[begin : begin + count])))
-            with _named():
+            with NAMED:
                 raw.execute(_insert(table, tuple(columns), count), values)
             begin += count
 
     def update(self, table: str, keys: Sequence[str], columns: Sequence[str], rows: Sequence[object]) -> None:
         """See `Database.update`."""
         if rows:
-            changes = ", ".join(f"{column} = ?" for column in columns)
-            statement = f"UPDATE {table} SET {changes} WHERE {_all_of(keys)}"
-            with _named():
+            statement = _update(table, tuple(keys), tuple(columns))
+            with NAMED:
                 self.raw.executemany(statement, map(attrgetter(*columns, *keys), rows))
 
     def delete(self, table: str, keys: Sequence[str], rows: Sequence[Row]) -> None:
         """See `Database.delete`."""
         if rows:
-            with _named():
-                self.raw.executemany(f"DELETE FROM {table} WHERE {_all_of(keys)}", rows)
+            with NAMED:
+                self.raw.executemany(_delete(table, tuple(keys)), rows)
 
     def begin(self, wait_s: float = WRITE_WAIT_S) -> None:
         """See `Database.begin`."""
@@ -217,7 +226,7 @@ def _retrying(raw: sqlite3.Connection, statement: str, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            with _named():
+            with NAMED:
                 raw.execute(statement)
             return
         except StoreFailed as failed:
@@ -253,6 +262,17 @@ def _marks(count: int) -> str:
 def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
     row = f"({_marks(len(columns))})"
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
+
+
+@cache
+def _update(table: str, keys: tuple[str, ...], columns: tuple[str, ...]) -> str:
+    changes = ", ".join(f"{column} = ?" for column in columns)
+    return f"UPDATE {table} SET {changes} WHERE {_all_of(keys)}"
+
+
+@cache
+def _delete(table: str, keys: tuple[str, ...]) -> str:
+    return f"DELETE FROM {table} WHERE {_all_of(keys)}"
 
 
 def _all_of(keys: Sequence[str]) -> str:

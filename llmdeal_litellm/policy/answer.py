@@ -41,7 +41,8 @@ class Answer:
     claim: Claim = NO_CLAIM
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for every piece of a stream, which takes three times as long then.
+@dataclass(slots=True)
 class Delta:
     """A piece of a streamed answer; any field may be absent."""
 

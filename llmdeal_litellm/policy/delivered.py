@@ -47,14 +47,19 @@ class Delivered:
 
     def add(self, piece: Delta | Answer) -> None:
         """Take a piece of the answer."""
-        calls = ((c.name or "") + c.arguments for c in piece.tool_calls)
-        for text in (piece.content, piece.refusal, *calls):
-            if text:
-                self._visible.append(text)
-                self._pending_chars += len(text)
+        if piece.content:
+            self._see(piece.content)
+        if piece.refusal:
+            self._see(piece.refusal)
+        for call in piece.tool_calls:
+            self._see((call.name or "") + call.arguments)
         if piece.reasoning:
             self._reasoning.append(piece.reasoning)
             self._pending_chars += len(piece.reasoning)
+
+    def _see(self, text: str) -> None:
+        self._visible.append(text)
+        self._pending_chars += len(text)
 
     @property
     def started(self) -> bool:

@@ -5,7 +5,6 @@ number: no rounding ever costs a caller a request or gives one away. Source: API
 RFC 9110, 10.2.3 (Retry-After).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
@@ -39,7 +38,8 @@ class Bucket:
         return max(0, -(-(tokens * PARTS_PER_TOKEN - parts) // self.per_minute))
 
 
-@dataclass(frozen=True, slots=True)
+# These three are not frozen: they are made many times for each request, which takes three times as long then.
+@dataclass(slots=True)
 class Window:
     """What a caller is shown of a limit: its size, what is left, and how long until it is full again."""
 
@@ -63,7 +63,7 @@ class TierBuckets:
         return TierBuckets((burst, sustained, Bucket(tier.rpm, tier.rpm)), Bucket(tier.tpm, tier.tpm))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Levels:
     """The levels of a key's buckets at one moment, in parts. `tokens` below zero is a debt."""
 
@@ -72,7 +72,7 @@ class Levels:
     at_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Standing:
     """Where a key stands. What the caller is shown of it is worked out when it is shown: it changes several
     times in a request's life."""
@@ -84,7 +84,7 @@ class Standing:
     def requests(self) -> Window:
         """Of the buckets for requests the one with least left."""
         pairs = zip(self.buckets.requests, self.levels.requests, strict=True)
-        return min((_window(b, p) for b, p in pairs), key=lambda w: w.remaining)
+        return _window(*min(pairs, key=_remaining))
 
     @property
     def tokens(self) -> Window:
@@ -126,6 +126,10 @@ def give_tokens(buckets: TierBuckets, levels: Levels, tokens: int) -> Levels:
     return Levels(levels.requests, parts, levels.at_ns)
 
 
+def _remaining(one: tuple[Bucket, int]) -> int:
+    return one[1] // PARTS_PER_TOKEN
+
+
 def _window(bucket: Bucket, parts: int) -> Window:
     remaining = max(0, parts // PARTS_PER_TOKEN)
     return Window(bucket.capacity, remaining, bucket.wait_ns(parts, bucket.capacity))
@@ -138,18 +142,14 @@ def retry_after_s(wait_ns: int) -> int:
 
 def headers(shown: Standing) -> tuple[tuple[bytes, bytes], ...]:
     """OpenAI's six `x-ratelimit-*` headers with our numbers."""
-    return tuple(
-        (f"x-ratelimit-{name}-{of}".encode(), value.encode())
-        for of, window in (("requests", shown.requests), ("tokens", shown.tokens))
-        for name, value in _fields(window)
-    )
-
-
-def _fields(window: Window) -> Sequence[tuple[str, str]]:
+    requests, tokens = shown.requests, shown.tokens
     return (
-        ("limit", str(window.limit)),
-        ("remaining", str(window.remaining)),
-        ("reset", duration(window.reset_ns)),
+        (b"x-ratelimit-limit-requests", b"%d" % requests.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % requests.remaining),
+        (b"x-ratelimit-reset-requests", duration(requests.reset_ns).encode()),
+        (b"x-ratelimit-limit-tokens", b"%d" % tokens.limit),
+        (b"x-ratelimit-remaining-tokens", b"%d" % tokens.remaining),
+        (b"x-ratelimit-reset-tokens", duration(tokens.reset_ns).encode()),
     )
 
 

@@ -194,7 +194,8 @@ class _Stream:
         if not pieces:
             return
         self._exchange.note_output()
-        await self._start()
+        if not self._http.started:
+            await self._start()
         await self._send(b"".join(pieces))
         now = self._said_at = time.monotonic()
         if now - self._marked_at >= MARK_EVERY_S:
@@ -213,9 +214,8 @@ class _Stream:
         return self._writer
 
     async def _start(self) -> None:
-        if not self._http.started:
-            await self._http.start_stream(_header(_our_limit(self._exchange, self._request)))
-            self._keeping_alive = asyncio.create_task(self._keep_alive())
+        await self._http.start_stream(_header(_our_limit(self._exchange, self._request)))
+        self._keeping_alive = asyncio.create_task(self._keep_alive())
 
     async def _keep_alive(self) -> None:
         """A comment whenever the stream was silent for a while, so that proxies in between keep it open."""
@@ -242,7 +242,8 @@ class _Stream:
             # Of a copy: an empty answer is rendered twice.
             lambda billed: copy(self._chunks()).finish(reason, billed, include_usage=include_usage),
         )
-        await self._start()
+        if not self._http.started:
+            await self._start()
         await self._http.send_piece(tail, last=True)
 
     async def _broke_off(self, error: GatewayError) -> None:

@@ -135,46 +135,45 @@ async def _in_one_piece(answer: Answer) -> AsyncIterator[list[Delta]]:
 async def _decoded(
     pieces: AsyncIterator[bytes], decoder: StreamDecoder, model: str, window: int
 ) -> AsyncGenerator[list[Delta], None]:
+    """Once the stream has said how it ends, what follows takes nothing from the answer: silence or a cut in
+    the place of the end mark, or what cannot be read."""
     events = SseDecoder()
-    failure: UpstreamFailure | None = None
-    async for piece in _until_finished(pieces, decoder):
-        deltas: list[Delta] = []
-        try:
-            for data in events.feed(piece):
-                delta = decoder.event(data)
-                if delta is not None:
-                    deltas.append(delta)
-                if decoder.ended:
-                    break
-        except EventTooLarge:
-            failure = BrokenAnswer("an event that is too large")
-        except ErrorEvent as event:
-            failure = from_event(event, model=model, window=window)
-        except UpstreamFailure as failed:
-            failure = failed
-        if deltas:
-            # Also what stood before a failure in the same piece: where the network cuts decides nothing.
-            yield deltas
-        if failure is not None and not decoder.finished:
-            raise failure
-        if failure is not None:
-            # It has said how it ends: what follows takes nothing from the answer, readable or not.
-            break
-        if decoder.ended:
-            break
+    try:
+        async for piece in pieces:
+            deltas, failure = _read(piece, events, decoder, model, window)
+            if deltas:
+                # Also what stood before a failure in the same piece: where the network cuts decides nothing.
+                yield deltas
+            if failure is not None:
+                raise failure
+            if decoder.ended:
+                break
+    except UpstreamFailure:
+        if not decoder.finished:
+            raise
     if not decoder.finished:
         raise BrokenAnswer("a stream that ended without a finish reason")
 
 
-async def _until_finished(pieces: AsyncIterator[bytes], decoder: StreamDecoder) -> AsyncIterator[bytes]:
-    """The pieces of a stream. Once it has said how it ends, silence or a cut in the place of the end mark
-    takes nothing from the answer."""
+def _read(
+    piece: bytes, events: SseDecoder, decoder: StreamDecoder, model: str, window: int
+) -> tuple[list[Delta], UpstreamFailure | None]:
+    """What a piece of a stream has in it, and the failure that comes behind that."""
+    deltas: list[Delta] = []
     try:
-        async for piece in pieces:
-            yield piece
-    except UpstreamFailure:
-        if not decoder.finished:
-            raise
+        for data in events.feed(piece):
+            delta = decoder.event(data)
+            if delta is not None:
+                deltas.append(delta)
+            if decoder.ended:
+                break
+    except EventTooLarge:
+        return deltas, BrokenAnswer("an event that is too large")
+    except ErrorEvent as event:
+        return deltas, from_event(event, model=model, window=window)
+    except UpstreamFailure as failed:
+        return deltas, failed
+    return deltas, None
 
 
 def for_stream(deadlines: Deadlines, member: Member) -> Deadlines:

@@ -13,7 +13,7 @@ from redis_server import RedisServer
 from llmdeal_litellm.catalog.model import Breaking
 from llmdeal_litellm.fleet import CALLERS, WORKERS, Fleet, FleetDown, announce_callers_changed
 from llmdeal_litellm.metrics import Metrics
-from llmdeal_litellm.redis_link import RedisLink, Script
+from llmdeal_litellm.redis_link import Script
 
 RULES = Breaking()
 ECHO = Script("return ARGV[1]")
@@ -38,21 +38,6 @@ def keep_busy(seconds: float) -> None:
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was logged as a warning."""
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-class Wire(asyncio.Transport):
-    """A connection that keeps what is written to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pieces: list[bytes] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """See `asyncio.Transport`."""
-        self.pieces.append(bytes(data))
-
-    def abort(self) -> None:
-        """See `asyncio.Transport`."""
 
 
 class TestWorkers:
@@ -256,20 +241,6 @@ class TestAway:
         await eventually(lambda: one.degradations == 1)
         await eventually(lambda: one.fleet.up, patience_s=10)
         await one.fleet.close()
-
-    async def test_calls_of_the_same_moment_travel_together(self) -> None:
-        """Redis is woken once for them, and answers in the order in which they were made."""
-        wire = Wire()
-        link = RedisLink(5, on_lost=lambda link, reason: None, on_message=lambda channel, payload: None)
-        link.connection_made(wire)
-        calls = [link.ask((b"ECHO", name)) for name in (b"first", b"second", b"third")]
-        await asyncio.sleep(0)  # until the loop has run what was ready
-        link.data_received(b":1\r\n:2\r\n:3\r\n")
-
-        assert await asyncio.gather(*calls) == [1, 2, 3]
-        (piece,) = wire.pieces
-        assert piece.index(b"first") < piece.index(b"second") < piece.index(b"third")
-        link.lose("the test is over")
 
     async def test_a_server_of_another_kind_is_away(self, caplog: pytest.LogCaptureFixture) -> None:
         """It speaks HTTP. It is asked again and again, and that is said once."""

@@ -92,7 +92,7 @@ class OpenAiStream:
         usage = found.get("usage")
         if usage is None and isinstance(groq := found.get("x_groq"), dict):
             usage = groq.get("usage")
-        claim = claim_or_none(read_claim(usage))
+        claim = None if usage is None else claim_or_none(read_claim(usage))
         choices = found.get("choices")
         if not isinstance(choices, list) or not choices:
             return Delta(claim=claim) if claim is not None else None
@@ -100,7 +100,7 @@ class OpenAiStream:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             delta = {}
-        calls = self._pieces(delta.get("tool_calls"))
+        calls = self._pieces(pieces) if (pieces := delta.get("tool_calls")) else ()
         content = _text(delta.get("content"))
         reason = _finish_reason(choice.get("finish_reason"))
         if self._json_tool is not None and calls:
@@ -113,7 +113,7 @@ class OpenAiStream:
         return Delta(
             content=content or None,
             reasoning=_reasoning(delta),
-            refusal=_text(delta.get("refusal")),
+            refusal=_text(refusal) if (refusal := delta.get("refusal")) else None,
             tool_calls=calls,
             logprobs=_logprobs(choice.get("logprobs")) if self._logprobs else None,
             finish_reason=reason,
@@ -195,8 +195,7 @@ def _arguments(function: Fields) -> str:
 
 def _reasoning(fields: Fields) -> str | None:
     for name in REASONING_FIELDS:
-        text = _text(fields.get(name))
-        if text:
+        if (value := fields.get(name)) and (text := _text(value)):
             return text
     return None
 
