@@ -194,8 +194,7 @@ class _Stream:
         if not pieces:
             return
         self._exchange.note_output()
-        if not self._http.started:
-            await self._start()
+        self._start()
         await self._send(b"".join(pieces))
         now = self._said_at = time.monotonic()
         if now - self._marked_at >= MARK_EVERY_S:
@@ -213,9 +212,10 @@ class _Stream:
             self._writer = ChunkWriter(self._exchange.identity())
         return self._writer
 
-    async def _start(self) -> None:
-        await self._http.start_stream(_header(_our_limit(self._exchange, self._request)))
-        self._keeping_alive = asyncio.create_task(self._keep_alive())
+    def _start(self) -> None:
+        if not self._http.started:
+            self._http.start_stream(_header(_our_limit(self._exchange, self._request)))
+            self._keeping_alive = asyncio.create_task(self._keep_alive())
 
     async def _keep_alive(self) -> None:
         """A comment whenever the stream was silent for a while, so that proxies in between keep it open."""
@@ -242,8 +242,7 @@ class _Stream:
             # Of a copy: an empty answer is rendered twice.
             lambda billed: copy(self._chunks()).finish(reason, billed, include_usage=include_usage),
         )
-        if not self._http.started:
-            await self._start()
+        self._start()
         await self._http.send_piece(tail, last=True)
 
     async def _broke_off(self, error: GatewayError) -> None:

@@ -15,6 +15,7 @@ from llmdeal_litellm.policy import rate_limit
 from llmdeal_litellm.policy.answer import error_event
 from llmdeal_litellm.policy.rate_limit import Standing
 from llmdeal_litellm.policy.strict_json import JsonObject, parse_object
+from llmdeal_litellm.seams.answering import answering
 from llmdeal_litellm.seams.server import Connection
 
 Scope = MutableMapping[str, Any]
@@ -49,7 +50,9 @@ class HttpExchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, unread_s: float) -> None:
         self._receive = receive
-        self._send = send
+        self._answering = answering(send)
+        self._head: Headers | None = None
+        """That of a stream, which goes out with its first piece."""
         self._connection = Connection(send)
         self._unread_s = unread_s
         self._shared: Headers = (
@@ -164,8 +167,7 @@ class HttpExchange:
             (b"content-length", str(len(body)).encode()),
             *extra,
         ]
-        await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
-        await self._deliver({"type": "http.response.body", "body": body})
+        await self._deliver(self._answering.begin(status, headers, body, more=False))
 
     def _limits(self) -> Headers:
         standing = self.standing()
@@ -174,9 +176,7 @@ class HttpExchange:
     async def respond_empty(self, extra: Iterable[tuple[bytes, bytes]]) -> None:
         """A 204."""
         self.started, self.status = True, 204
-        headers = [*self._shared, *extra]
-        await self._deliver({"type": "http.response.start", "status": 204, "headers": headers})
-        await self._deliver({"type": "http.response.body", "body": b""})
+        await self._deliver(self._answering.begin(204, (*self._shared, *extra), b"", more=False))
 
     async def tell(self, error: GatewayError) -> None:
         """An error, however far the answer is: as a whole answer, or as the last event of a stream."""
@@ -198,31 +198,31 @@ class HttpExchange:
     async def respond_again(self, answer: bytes, extra: Headers, *, is_stream: bool) -> None:
         """An answer that was given before, as it was."""
         if is_stream:
-            await self.start_stream((REPLAYED, *extra))
+            self.start_stream((REPLAYED, *extra))
             await self.send_piece(answer, last=True)
         else:
             await self.respond(200, answer, (REPLAYED, *extra))
 
-    async def start_stream(self, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """Begin a stream of events."""
+    def start_stream(self, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Begin a stream of events: its head goes out with the first piece."""
         self.started = self._streaming = True
         self.status = 200
-        headers = [*self._shared, *self._limits(), STREAM_TYPE, *extra]
-        await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
+        self._head = (*self._shared, *self._limits(), STREAM_TYPE, *extra)
 
-    async def _deliver(self, message: Message) -> None:
+    async def _deliver(self, sending: Coroutine[Any, Any, None]) -> None:
         """Send, but not for ever: a client that stops reading would keep its hold and its upstream open."""
         if self._connection.is_gone:
+            sending.close()
             self._left()
         elif self._connection.takes_at_once:
-            await self._send(message)
+            await sending
         else:
-            await self._deliver_slowly(message)
+            await self._deliver_slowly(sending)
 
-    async def _deliver_slowly(self, message: Message) -> None:
+    async def _deliver_slowly(self, sending: Coroutine[Any, Any, None]) -> None:
         try:
             async with asyncio.timeout(self._unread_s):
-                await self._send(message)
+                await sending
         except TimeoutError:
             self._connection.abort()
             self._left()
@@ -242,4 +242,10 @@ class HttpExchange:
     async def send_piece(self, piece: bytes, *, last: bool = False) -> None:
         """Bytes of a stream; waits while the client reads more slowly than we write."""
         self._streaming = self._streaming and not last
-        await self._deliver({"type": "http.response.body", "body": piece, "more_body": not last})
+        head, self._head = self._head, None
+        if head is None:
+            await self._deliver(self._answering.go_on(piece, more=not last))
+            return
+        await self._deliver(self._answering.begin(200, head, piece, more=True))
+        if last:
+            await self._deliver(self._answering.go_on(b"", more=False))

@@ -65,7 +65,7 @@ async def test_no_comment_follows_the_last_piece() -> None:
         return {"type": "http.disconnect"}
 
     http = HttpExchange({"headers": []}, receive, send, "req_0", unread_s=5)
-    await http.start_stream()
+    http.start_stream()
     first = await http.send_comment(KEEPALIVE)
     await http.send_piece(b"data: [DONE]\n\n", last=True)
     second = await http.send_comment(KEEPALIVE)

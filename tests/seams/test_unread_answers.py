@@ -50,7 +50,7 @@ async def test_an_error_in_the_middle_of_a_stream_is_an_event() -> None:
         sent.append(message)
 
     http = HttpExchange(dict(SCOPE), no_message, read, "req_1", UNREAD_S)
-    await http.start_stream()
+    http.start_stream()
     await http.send_piece(b"data: {}\n\n")
     await http.tell(InternalError())
     await http.tell(InternalError())
