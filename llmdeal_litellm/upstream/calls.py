@@ -28,7 +28,7 @@ from llmdeal_litellm.upstream.failures import (
 )
 from llmdeal_litellm.upstream.route import Candidate
 from llmdeal_litellm.upstream.sse import EventTooLarge, SseDecoder
-from llmdeal_litellm.upstream.transport import Reply, Sent, Transport
+from llmdeal_litellm.upstream.transport import Incoming, Reply, Sent, Transport
 
 DECODED_ON_LOOP_BYTES_MAX = 256 * 1024
 
@@ -101,15 +101,13 @@ class Upstreams:
             return
         deadlines = for_stream(self._deadlines, candidate.member)
         transport = self._transports[candidate.member.deployment.egress]
-        async with transport.stream(candidate.plan.call(output_limit), deadlines, sent) as (
-            reply,
-            pieces,
-        ):
-            _require_ok(reply, alias, model)
-            if reply.content_type == "text/html":
+        with await transport.stream(candidate.plan.call(output_limit), deadlines, sent) as incoming:
+            if incoming.status != 200:
+                _require_ok(await incoming.refusal(), alias, model)
+            if incoming.content_type == "text/html":
                 raise BrokenAnswer("HTML instead of a stream")
             decoder = candidate.plan.decoder()
-            async with aclosing(_decoded(pieces, decoder, model, alias.context_window)) as found:
+            async with aclosing(_decoded(incoming, decoder, model, alias.context_window)) as found:
                 yield found
 
 
@@ -133,13 +131,13 @@ async def _in_one_piece(answer: Answer) -> AsyncIterator[list[Delta]]:
 
 
 async def _decoded(
-    pieces: AsyncIterator[bytes], decoder: StreamDecoder, model: str, window: int
+    incoming: Incoming, decoder: StreamDecoder, model: str, window: int
 ) -> AsyncGenerator[list[Delta], None]:
     """Once the stream has said how it ends, what follows takes nothing from the answer: silence or a cut in
     the place of the end mark, or what cannot be read."""
     events = SseDecoder()
     try:
-        async for piece in pieces:
+        while piece := await incoming.piece():
             deltas, failure = _read(piece, events, decoder, model, window)
             if deltas:
                 # Also what stood before a failure in the same piece: where the network cuts decides nothing.

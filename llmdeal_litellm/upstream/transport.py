@@ -1,8 +1,7 @@
 """HTTP to upstreams: pooled, no redirects, no cookies, every wait and every size bounded."""
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -67,36 +66,21 @@ class Transport:
         Raises NotReached, TooSlow or BrokenAnswer.
         """
         # A provider sends nothing of a plain answer before all of it is done: only the whole has a deadline.
-        with await self._open(call, deadlines, first_byte_s=deadlines.answer_s, sent=sent) as incoming:
-            if incoming.response.status != 200:
+        with await self._open(call, deadlines, deadlines.answer_s, most_bytes, sent) as incoming:
+            if incoming.status != 200:
                 return await incoming.refusal()
             pieces: list[bytes] = []
-            size = 0
             while piece := await incoming.piece():
-                size += len(piece)
-                if size > most_bytes:
-                    raise BrokenAnswer(f"an answer of more than {most_bytes} bytes")
                 pieces.append(piece)
             return incoming.reply(b"".join(pieces))
 
-    @asynccontextmanager
-    async def stream(
-        self, call: UpstreamCall, deadlines: Deadlines, sent: Sent
-    ) -> AsyncIterator[tuple[Reply, AsyncIterator[bytes]]]:
-        """Send a request; yields the reply (its body empty under status 200) and the pieces that follow.
-
-        Leaving the context closes the connection unless the answer was read to its end. Raises as `fetch`.
-        """
-        with await self._open(call, deadlines, first_byte_s=deadlines.first_byte_s, sent=sent) as incoming:
-            if incoming.response.status == 200:
-                yield incoming.reply(b""), incoming.pieces()
-            else:
-                yield await incoming.refusal(), _nothing()
+    async def stream(self, call: UpstreamCall, deadlines: Deadlines, sent: Sent) -> "Incoming":
+        """Send a request; the answer whose head has come, to be left by `with`. Raises as `fetch`."""
+        return await self._open(call, deadlines, deadlines.first_byte_s, STREAM_BYTES_MAX, sent)
 
     async def _open(
-        self, call: UpstreamCall, deadlines: Deadlines, *, first_byte_s: float, sent: Sent
-    ) -> "_Incoming":
-        """The answer whose head has come, to be closed. Raises as `fetch`."""
+        self, call: UpstreamCall, deadlines: Deadlines, first_byte_s: float, most_bytes: int, sent: Sent
+    ) -> "Incoming":
         patience, ends_s = Patience(), time.monotonic() + deadlines.answer_s
         try:
             wait_s = min(first_byte_s, deadlines.answer_s)
@@ -104,7 +88,7 @@ class Transport:
         except BaseException:
             patience.end()
             raise
-        incoming = _Incoming(response, patience, deadlines.silence_s, ends_s)
+        incoming = Incoming(response, patience, deadlines.silence_s, ends_s, most_bytes)
         if response.status == 200 and _is_compressed(response):
             incoming.close()
             raise BrokenAnswer("a compressed answer that was not asked for")
@@ -132,18 +116,38 @@ class Transport:
             raise NotReached(f"{type(failed).__name__}") from None
 
 
-class _Incoming:
-    """An answer whose head is there. `ends_s` is when all of it must be, by the monotonic clock."""
+class Incoming:
+    """An answer whose head is there. `ends_s` is when all of it must be, by the monotonic clock.
+
+    Leaving it closes the connection, unless the answer was read to its end.
+    """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, patience: Patience, silence_s: float, ends_s: float
+        self,
+        response: aiohttp.ClientResponse,
+        patience: Patience,
+        silence_s: float,
+        ends_s: float,
+        most_bytes: int,
     ) -> None:
-        self.response = response
+        self._response = response
         self._patience = patience
         self._silence_s = silence_s
         self._ends_s = ends_s
+        self._most_bytes = most_bytes
+        self._size = 0
 
-    def __enter__(self) -> "_Incoming":
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+        return self._response.status
+
+    @property
+    def content_type(self) -> str:
+        """Without its parameters."""
+        return self._response.content_type
+
+    def __enter__(self) -> "Incoming":
         return self
 
     def __exit__(
@@ -154,7 +158,8 @@ class _Incoming:
     def close(self) -> None:
         """End the connection when the answer was not read to its end, otherwise give it back."""
         self._patience.end()
-        self.response.release() if self.response.content.at_eof() else self.response.close()
+        response = self._response
+        response.release() if response.content.at_eof() else response.close()
 
     async def piece(self) -> bytes:
         """What has arrived since the last time; empty at the end. Raises TooSlow or BrokenAnswer."""
@@ -164,20 +169,16 @@ class _Incoming:
             raise TooSlow("an answer that takes too long")
         try:
             with self._patience.within(min(self._silence_s, left_s)):
-                return await self.response.content.readany()
+                piece = await self._response.content.readany()
         except TimeoutError:
             raise TooSlow("silence in the middle of an answer") from None
         except (aiohttp.ClientError, OSError) as failed:
             raise BrokenAnswer(f"cut: {type(failed).__name__}") from None
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """All of them, up to a bound. Raises as `piece`."""
-        size = 0
-        while piece := await self.piece():
-            size += len(piece)
-            if size > STREAM_BYTES_MAX:
-                raise BrokenAnswer(f"a stream of more than {STREAM_BYTES_MAX} bytes")
-            yield piece
+        self._size += len(piece)
+        # Of a refusal the beginning is enough, however long it is.
+        if self._size > self._most_bytes and self.status == 200:
+            raise BrokenAnswer(f"an answer of more than {self._most_bytes} bytes")
+        return piece
 
     async def refusal(self) -> Reply:
         """The reply with as much of its body as tells why. Raises as `piece`."""
@@ -188,7 +189,7 @@ class _Incoming:
 
     def reply(self, body: bytes) -> Reply:
         """The answer with this body."""
-        found = self.response
+        found = self._response
         return Reply(found.status, found.content_type, found.headers.get("retry-after"), body)
 
 
@@ -214,8 +215,3 @@ def _is_compressed(response: aiohttp.ClientResponse) -> bool:
 def _connecting_within(seconds: float) -> aiohttp.ClientTimeout:
     """The one bound that the client sees to."""
     return aiohttp.ClientTimeout(total=None, sock_connect=seconds)
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""  # pragma: no cover - makes this an asynchronous generator

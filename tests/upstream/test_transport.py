@@ -51,8 +51,11 @@ def unheard() -> None:
 
 async def read(transport: Transport, upstream: RawUpstream, deadlines: Deadlines = PATIENT) -> bytes:
     """All pieces of a stream."""
-    async with transport.stream(upstream.call(), deadlines, unheard) as (_, pieces):
-        return b"".join([piece async for piece in pieces])
+    with await transport.stream(upstream.call(), deadlines, unheard) as incoming:
+        pieces: list[bytes] = []
+        while piece := await incoming.piece():
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 async def silence(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
@@ -123,8 +126,8 @@ async def test_a_stream_has_a_largest_size(transport: Transport) -> None:
     async def size_of(upstream: RawUpstream) -> int:
         """Read and forget."""
         size = 0
-        async with transport.stream(upstream.call(), PATIENT, unheard) as (_, pieces):
-            async for piece in pieces:
+        with await transport.stream(upstream.call(), PATIENT, unheard) as incoming:
+            while piece := await incoming.piece():
                 size += len(piece)
                 assert size <= STREAM_BYTES_MAX
         return size
@@ -141,9 +144,9 @@ async def test_a_long_error_is_cut(transport: Transport) -> None:
     async with raw_upstream(http(body, status="500 Oops")) as upstream:
         reply = await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=10**9)
         assert (reply.status, len(reply.body) <= UPSTREAM_ERROR_BYTES_MAX) == (500, True)
-        async with transport.stream(upstream.call(), PATIENT, unheard) as (reply, pieces):
+        with await transport.stream(upstream.call(), PATIENT, unheard) as incoming:
+            reply = await incoming.refusal()
             assert (reply.status, len(reply.body) < len(body)) == (500, True)
-            assert [piece async for piece in pieces] == []
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "GZIP", "x"])
@@ -289,8 +292,8 @@ async def test_every_wait_has_an_end(transport: Transport, wait: str) -> None:
 async def test_a_stream_that_is_left_early_is_closed(transport: Transport) -> None:
     """A caller who hangs up must not keep an upstream working."""
     async with asyncio.timeout(PATIENCE_S), raw_upstream(slow_body) as upstream:
-        async with transport.stream(upstream.call(), PATIENT, unheard) as (_, pieces):
-            assert await anext(pieces) == b"data: a\n\n"
+        with await transport.stream(upstream.call(), PATIENT, unheard) as incoming:
+            assert await incoming.piece() == b"data: a\n\n"
         await upstream.left.wait()
 
 
@@ -325,7 +328,8 @@ async def test_an_error_is_read_and_its_connection_used_again(pooled: Transport)
     """A refusal of an upstream costs no connection."""
     async with raw_upstream(http(b"no", "Retry-After: 7", status="429 Slow down")) as upstream:
         for _ in range(3):
-            async with pooled.stream(upstream.call(), PATIENT, unheard) as (reply, _):
+            with await pooled.stream(upstream.call(), PATIENT, unheard) as incoming:
+                reply = await incoming.refusal()
                 assert (reply.status, reply.retry_after, reply.body) == (429, "7", b"no")
         assert upstream.connections == 1
 
@@ -343,11 +347,9 @@ async def test_an_answer_that_takes_too_long_ends_though_more_has_come(transport
                 late.set()
             await asyncio.sleep(0)
 
-    async with (
-        raw_upstream(drips) as upstream,
-        transport.stream(upstream.call(), replace(PATIENT, answer_s=soon_s), unheard) as (_, pieces),
-    ):
-        assert await anext(pieces)
-        await late.wait()
-        with pytest.raises(TooSlow, match="too long"):
-            await anext(pieces)
+    async with raw_upstream(drips) as upstream:
+        with await transport.stream(upstream.call(), replace(PATIENT, answer_s=soon_s), unheard) as incoming:
+            assert await incoming.piece()
+            await late.wait()
+            with pytest.raises(TooSlow, match="too long"):
+                await incoming.piece()
