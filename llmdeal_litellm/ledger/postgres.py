@@ -6,10 +6,10 @@ as one JSON value per statement, which PostgreSQL takes apart itself: one round 
 """
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import resources
 from operator import attrgetter
 from typing import Any
@@ -43,6 +43,8 @@ from llmdeal_litellm.ledger.postgres_connection import (
 
 SHARE_WAIT_S, SHARE_POLL_S = 1.0, 0.05
 """How long a lock is waited for that an earlier connection may still have."""
+MIGRATE_WAIT_S, MIGRATE_LOCK_MS, MIGRATE_PAUSE_S = 60.0, 500, 0.5
+"""How long a migration waits for tables in use: in all, at once, and how long others have their turn then."""
 ROWS_AT_ONCE = 1000
 MIGRATE_LOCK, REAP_LOCK, FLEET_LOCK = 0x6C6C6401, 0x6C6C6402, 0x6C6C6403
 """Names of advisory locks: one migration at a time, one reaper at a time, and who shares the store."""
@@ -236,33 +238,52 @@ class PostgresDatabase(Database):
         return int(self.rows(CLOCK)[0][0]) if begun_us is None else begun_us
 
     def migrate(self) -> int:
-        """See `Database.migrate`."""
-        applied = 0
-        folder = resources.files("llmdeal_litellm.ledger").joinpath("migrations")
-        self._make_room()
+        """See `Database.migrate`. Raises StoreBusy when a table is in use all the time."""
+        self._patiently(self._make_room)
         refuse_newer(self.schema_version())
-        for number, name in enumerate(STEPS, start=1):
-            with self.write():
-                self.rows("SELECT pg_advisory_xact_lock(?)", (MIGRATE_LOCK,))
-                if self.schema_version() >= number:
-                    continue
-                for file in (f"{name}.sql", f"{name}.postgres.sql"):
-                    for statement in statements(folder.joinpath(file).read_text()):
-                        self.run(statement)
-                self.run("UPDATE schema_version SET steps = ?", (number,))
-                applied += 1
-        return applied
+        return sum(self._patiently(partial(self._step, number)) for number in range(1, len(STEPS) + 1))
 
-    def _make_room(self) -> None:
+    def _patiently(self, work: Callable[[], int]) -> int:
+        """Do it again while a table is in use: whoever waits for a lock is in the way of all who come after
+        it, and gateways serve meanwhile."""
+        deadline_s = time.monotonic() + MIGRATE_WAIT_S
+        while True:
+            try:
+                return work()
+            except StoreBusy:
+                if time.monotonic() > deadline_s:
+                    raise
+            time.sleep(MIGRATE_PAUSE_S)
+
+    def _step(self, number: int) -> int:
+        """One step; returns 1 when it was not applied before."""
+        folder = resources.files("llmdeal_litellm.ledger").joinpath("migrations")
+        name = STEPS[number - 1]
         with self.write():
-            self.rows("SELECT pg_advisory_xact_lock(?)", (MIGRATE_LOCK,))
+            self._take_turn()
+            if self.schema_version() >= number:
+                return 0
+            for file in (f"{name}.sql", f"{name}.postgres.sql"):
+                for statement in statements(folder.joinpath(file).read_text()):
+                    self.run(statement)
+            self.run("UPDATE schema_version SET steps = ?", (number,))
+        return 1
+
+    def _take_turn(self) -> None:
+        self.run(f"SET LOCAL lock_timeout = {MIGRATE_LOCK_MS}")
+        self.rows("SELECT pg_advisory_xact_lock(?)", (MIGRATE_LOCK,))
+
+    def _make_room(self) -> int:
+        with self.write():
+            self._take_turn()
             if self._has_version():
-                return
+                return 0
             self.run(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             # What the common SQL calls a blob.
             self.run(f"CREATE DOMAIN {SCHEMA}.blob AS bytea")
             self.run("CREATE TABLE schema_version (steps INTEGER NOT NULL)")
             self.run("INSERT INTO schema_version VALUES (0)")
+        return 0
 
     def _has_version(self) -> bool:
         return self.rows("SELECT to_regclass(?) IS NOT NULL", (f"{SCHEMA}.schema_version",))[0][0] is True

@@ -4,14 +4,17 @@ import os
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from processes import until
 
 from llmdeal_litellm.ledger.database import STEPS, Database, SchemaTooNew, SchemaTooOld, statements
 from llmdeal_litellm.ledger.ops import CloseHold, Credit
+from llmdeal_litellm.ledger.postgres import MIGRATE_LOCK_MS, MIGRATE_WAIT_S
 from llmdeal_litellm.ledger.sqlite import SqliteDatabase
 from llmdeal_litellm.ledger.stores import SqliteStore
 from llmdeal_litellm.policy.usage import Billed, Rule
@@ -135,6 +138,24 @@ def test_a_step_that_fails_leaves_nothing(store: Place) -> None:
     assert database.schema_version() == before == 1
     database.run("DROP TABLE idempotency")
     assert database.migrate() == len(STEPS) - 1
+
+
+def test_migrating_beside_a_long_read_kept_every_gateway_waiting(postgres_store: Place) -> None:
+    """A change of a table waits for who reads it, and all others would wait behind the change. It gives up
+    its place again and again, and is made when the read has ended."""
+    reader, asking, watching = postgres_store.open(), postgres_store.open(), postgres_store.open()
+    reader.run("ALTER TABLE partners DROP COLUMN struck_for, DROP COLUMN struck_at_us")
+    reader.run("UPDATE schema_version SET steps = steps - 1")
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'partners'::regclass"
+    asking.run(f"SET statement_timeout = {20 * MIGRATE_LOCK_MS}")
+    with ThreadPoolExecutor(1) as thread:
+        with reader.snapshot():
+            reader.rows("SELECT count(*) FROM partners")
+            migrated = thread.submit(postgres_store.open().migrate)
+            for _ in range(2):
+                until(lambda: watching.rows(waits) == [(1,)], what="the change to wait")
+                assert asking.rows("SELECT count(*) FROM partners") == [(0,)]
+        assert migrated.result(MIGRATE_WAIT_S) == 1
 
 
 def _older(store: Place) -> tuple[Database, str]:
