@@ -1,5 +1,6 @@
 """HTTP to upstreams: pooled, no redirects, no cookies, every wait and every size bounded."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,14 @@ from llmdeal_litellm.upstream.patience import Patience
 CONNECTIONS_MAX = 1000
 CONNECTIONS_PER_HOST_MAX = 500
 HEADER_BYTES_MAX = 32 * 1024
-
+WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "its name cannot be looked up"),
+    (aiohttp.ClientConnectorCertificateError, "its certificate is not accepted"),
+    (aiohttp.ClientSSLError, "TLS failed"),
+    (aiohttp.ServerDisconnectedError, "it closed the connection"),
+    (aiohttp.ClientPayloadError, "it closed the connection before the end"),
+    (aiohttp.ClientResponseError, "what it answered is not HTTP"),
+)
 
 Sent = Callable[[], None]
 """Called when a request has been written: from then on the upstream may bill it."""
@@ -113,7 +121,7 @@ class Transport:
                 f"no answer within {wait_s:g} s"
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as failed:
-            raise NotReached(f"{type(failed).__name__}") from None
+            raise NotReached(in_words(failed)) from None
 
 
 class Incoming:
@@ -173,7 +181,7 @@ class Incoming:
         except TimeoutError:
             raise TooSlow("silence in the middle of an answer") from None
         except (aiohttp.ClientError, OSError) as failed:
-            raise BrokenAnswer(f"cut: {type(failed).__name__}") from None
+            raise BrokenAnswer(f"cut: {in_words(failed)}") from None
         self._size += len(piece)
         # Of a refusal the beginning is enough, however long it is.
         if self._size > self._most_bytes and self.status == 200:
@@ -204,6 +212,16 @@ class _Body(aiohttp.BytesPayload):
         """See `aiohttp.Payload`."""
         self._sent()
         await super().write_with_length(writer, content_length)
+
+
+def in_words(failed: Exception) -> str:
+    """What went wrong with a connection, for an operator. None of it is the upstream's own words."""
+    for kind, words in WORDS:
+        if isinstance(failed, kind):
+            return words
+    if isinstance(failed, OSError) and failed.errno:
+        return os.strerror(failed.errno).lower()
+    return type(failed).__name__
 
 
 def _is_compressed(response: aiohttp.ClientResponse) -> bool:

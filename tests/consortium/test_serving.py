@@ -56,7 +56,7 @@ def test_only_a_machine_whose_probe_passed_serves(tmp_path: Path, machines: Mach
     ("model", "url", "why"),
     [
         ("some-other-model", None, "its list of models has no 'some-other-model'"),
-        ("llama-3.3-70b", "http://127.0.0.1:9/v1", "ClientConnectorError"),
+        ("llama-3.3-70b", "http://127.0.0.1:9/v1", "connection refused"),
         ("llama-3.3-70b", "http://10.0.0.1/v1", "is not encrypted"),
         ("llama-3.3-70b", "{url}x", "status 404"),
     ],

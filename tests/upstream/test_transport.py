@@ -184,11 +184,15 @@ async def test_a_cut_body_is_broken(transport: Transport, where: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [b"", b"HTTP/1.1 200 OK\r\nContent-", b"SSH-2.0-OpenSSH\r\n\r\n", http(b"", "X: " + "x" * 70_000)],
-    ids=["nothing", "half a head", "not HTTP", "a huge header"],
+    ("answer", "said"),
+    [
+        pytest.param(b"", "it closed the connection", id="nothing"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-", "it closed the connection", id="half a head"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", "not HTTP", id="not HTTP"),
+        pytest.param(http(b"", "X: " + "x" * 70_000), "not HTTP", id="a huge header"),
+    ],
 )
-async def test_what_is_no_answer_fails(transport: Transport, answer: bytes) -> None:
+async def test_what_is_no_answer_fails(transport: Transport, answer: bytes, said: str) -> None:
     """Closed, cut or garbled before an answer began."""
 
     async def cut(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
@@ -196,7 +200,7 @@ async def test_what_is_no_answer_fails(transport: Transport, answer: bytes) -> N
         writer.close()
 
     async with raw_upstream(cut) as upstream:
-        with pytest.raises(FAILED):
+        with pytest.raises(FAILED, match=said):
             await transport.fetch(upstream.call(), PATIENT, unheard, most_bytes=MOST)
 
 
@@ -204,8 +208,15 @@ async def test_nobody_listens(transport: Transport) -> None:
     """A refused connection is not an answer of an upstream."""
     async with raw_upstream(b"") as upstream:
         call = upstream.call()
-    with pytest.raises(NotReached):
+    with pytest.raises(NotReached, match="connection refused"):
         await transport.fetch(call, PATIENT, unheard, most_bytes=MOST)
+
+
+async def test_a_name_that_nobody_has(pooled: Transport) -> None:
+    """What an operator reads of it is no name of a class."""
+    call = replace(RawUpstream(silence, port=1).call(), url="http://nowhere.invalid/v1/chat/completions")
+    with pytest.raises(NotReached, match="its name cannot be looked up"):
+        await pooled.fetch(call, PATIENT, unheard, most_bytes=MOST)
 
 
 async def test_a_connection_that_does_not_come_about_is_given_up(transport: Transport) -> None:
