@@ -1,9 +1,8 @@
 """How an answer goes out: over ASGI, or written to uvicorn's connection at once.
 
-Over ASGI uvicorn takes each header apart again and writes head and body one after the other, which is a tenth
-of all that a streamed answer costs. Behind its HTTP parser an answer is bytes, so they are put together here,
-once. What uvicorn keeps of an answer's state is set as its own `send` does it; under another server, or
-uvicorn's other HTTP implementation, answers go over ASGI.
+Over ASGI uvicorn takes each header apart again and writes head and body one after the other, each by a system
+call (decision 17). Here they are put together once. What uvicorn keeps of an answer's state is set as its own
+`send` does it; under another server, or uvicorn's other HTTP implementation, answers go over ASGI.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
