@@ -12,7 +12,7 @@ from dataclasses import fields
 from functools import lru_cache, partial
 from importlib import resources
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import psycopg
@@ -40,6 +40,8 @@ from llmdeal_litellm.ledger.postgres_connection import (
     named,
     placeholders,
 )
+
+T = TypeVar("T")
 
 SHARE_WAIT_S, SHARE_POLL_S = 1.0, 0.05
 """How long a lock is waited for that an earlier connection may still have."""
@@ -243,7 +245,7 @@ class PostgresDatabase(Database):
         refuse_newer(self.schema_version())
         return sum(self._patiently(partial(self._step, number)) for number in range(1, len(STEPS) + 1))
 
-    def _patiently(self, work: Callable[[], int]) -> int:
+    def _patiently(self, work: Callable[[], T]) -> T:
         """Do it again while a table is in use: whoever waits for a lock is in the way of all who come after
         it, and gateways serve meanwhile."""
         deadline_s = time.monotonic() + MIGRATE_WAIT_S
@@ -253,6 +255,7 @@ class PostgresDatabase(Database):
             except StoreBusy:
                 if time.monotonic() > deadline_s:
                     raise
+            # Those who queued up behind us have their turn; nothing tells when the table is free.
             time.sleep(MIGRATE_PAUSE_S)
 
     def _step(self, number: int) -> int:
@@ -273,17 +276,16 @@ class PostgresDatabase(Database):
         self.run(f"SET LOCAL lock_timeout = {MIGRATE_LOCK_MS}")
         self.rows("SELECT pg_advisory_xact_lock(?)", (MIGRATE_LOCK,))
 
-    def _make_room(self) -> int:
+    def _make_room(self) -> None:
         with self.write():
             self._take_turn()
             if self._has_version():
-                return 0
+                return
             self.run(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             # What the common SQL calls a blob.
             self.run(f"CREATE DOMAIN {SCHEMA}.blob AS bytea")
             self.run("CREATE TABLE schema_version (steps INTEGER NOT NULL)")
             self.run("INSERT INTO schema_version VALUES (0)")
-        return 0
 
     def _has_version(self) -> bool:
         return self.rows("SELECT to_regclass(?) IS NOT NULL", (f"{SCHEMA}.schema_version",))[0][0] is True

@@ -41,7 +41,7 @@ class Answer:
     claim: Claim = NO_CLAIM
 
 
-# Not frozen: one is made for every piece of a stream, which takes three times as long then.
+# Not frozen: one is made for every piece of a stream, which takes longer then.
 @dataclass(slots=True)
 class Delta:
     """A piece of a streamed answer; any field may be absent."""

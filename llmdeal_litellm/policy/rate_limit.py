@@ -38,7 +38,8 @@ class Bucket:
         return max(0, -(-(tokens * PARTS_PER_TOKEN - parts) // self.per_minute))
 
 
-# These three are not frozen: they are made many times for each request, which takes three times as long then.
+# Window, Levels and Standing are not frozen: they are made many times for each request, and that takes longer
+# then.
 @dataclass(slots=True)
 class Window:
     """What a caller is shown of a limit: its size, what is left, and how long until it is full again."""

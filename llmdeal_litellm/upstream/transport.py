@@ -77,10 +77,7 @@ class Transport:
         with await self._open(call, deadlines, deadlines.answer_s, most_bytes, sent) as incoming:
             if incoming.status != 200:
                 return await incoming.refusal()
-            pieces: list[bytes] = []
-            while piece := await incoming.piece():
-                pieces.append(piece)
-            return incoming.reply(b"".join(pieces))
+            return incoming.reply(await incoming.rest())
 
     async def stream(self, call: UpstreamCall, deadlines: Deadlines, sent: Sent) -> "Incoming":
         """Send a request; the answer whose head has come, to be left by `with`. Raises as `fetch`."""
@@ -187,6 +184,13 @@ class Incoming:
         if self._size > self._most_bytes and self.status == 200:
             raise BrokenAnswer(f"an answer of more than {self._most_bytes} bytes")
         return piece
+
+    async def rest(self) -> bytes:
+        """All that is still to come. Raises as `piece`."""
+        pieces: list[bytes] = []
+        while piece := await self.piece():
+            pieces.append(piece)
+        return b"".join(pieces)
 
     async def refusal(self) -> Reply:
         """The reply with as much of its body as tells why. Raises as `piece`."""

@@ -15,7 +15,7 @@ from llmdeal_litellm.money import parse_usd, usd_text
 from .operator_command import Operator
 
 DRIVER = Path(__file__).with_name("busy_ledger.py")
-ROUNDS = 2
+ROUNDS = 5
 CHARGE_NANO = 68_000
 """What each request of the driver costs: 40 tokens at 0.20 and 100 at 0.60 USD per 1M."""
 
@@ -41,8 +41,8 @@ def busy(new_operator: Operator) -> Iterator[tuple[Operator, "subprocess.Popen[s
         load.communicate()
 
 
-def test_every_command_succeeds(busy: tuple[Operator, "subprocess.Popen[str]", str]) -> None:
-    """Ten different commands, twice; afterwards the books are right and nothing is held."""
+def test_fifty_commands_succeed(busy: tuple[Operator, "subprocess.Popen[str]", str]) -> None:
+    """Ten different commands, five times; afterwards the books are right and nothing is held."""
     operator, load, payer = busy
     account = operator.account()
     took: list[tuple[float, str]] = []

@@ -51,10 +51,7 @@ async def fetched(transport: PartnerTransport, call: UpstreamCall, deadlines: De
 async def streamed(transport: PartnerTransport, call: UpstreamCall) -> bytes:
     """All pieces of a stream."""
     with await transport.stream(call, PATIENT, unheard) as incoming:
-        pieces: list[bytes] = []
-        while piece := await incoming.piece():
-            pieces.append(piece)
-        return b"".join(pieces)
+        return await incoming.rest()
 
 
 async def test_each_request_has_a_connection_of_its_own(transport: PartnerTransport) -> None:

@@ -52,10 +52,7 @@ def unheard() -> None:
 async def read(transport: Transport, upstream: RawUpstream, deadlines: Deadlines = PATIENT) -> bytes:
     """All pieces of a stream."""
     with await transport.stream(upstream.call(), deadlines, unheard) as incoming:
-        pieces: list[bytes] = []
-        while piece := await incoming.piece():
-            pieces.append(piece)
-        return b"".join(pieces)
+        return await incoming.rest()
 
 
 async def silence(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
