@@ -2,18 +2,18 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from llmdeal_litellm.catalog.model import Tier
 from llmdeal_litellm.policy import rate_limit
 from llmdeal_litellm.policy.rate_limit import Levels, Standing, TierBuckets
+from llmdeal_litellm.values import value
 
 KEYS_MAX = 100_000
 """The key that was quiet longest is forgotten first; after a minute of quiet its buckets are full anyway."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Taken:
     """What became of an attempt to take, and where the key stands now. `wait_ns` is 0 when it was let in."""
 

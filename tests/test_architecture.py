@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "llmdeal_litellm"
 
 LAYERS = (
-    ("errors", "money", "limits", "metrics", "redis_link"),
+    ("errors", "money", "limits", "metrics", "redis_link", "values"),
     ("catalog", "fleet"),
     ("policy", "ledger"),
     (

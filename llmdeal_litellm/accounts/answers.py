@@ -5,7 +5,6 @@ Source: API reference, "Errors" (409 and 422); docs/ledger.md, "Repeated request
 
 import hashlib
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
 
 import orjson
 
@@ -14,6 +13,7 @@ from llmdeal_litellm.ledger.database import StoreFailed
 from llmdeal_litellm.ledger.ops import Idempotency
 from llmdeal_litellm.ledger.readers import Reader
 from llmdeal_litellm.policy.strict_json import JsonObject
+from llmdeal_litellm.values import value
 
 STREAM, PLAIN = b"s", b"p"
 SELECT = "SELECT state, body_digest, answer FROM idempotency WHERE key_digest = ? AND expires_at_us > ?"
@@ -23,7 +23,7 @@ class AnswersDown(Exception):
     """What was kept cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answered:
     """An answer as it was sent: a JSON body, or the events of a stream. `output_limit` is ours, where the
     caller had none or a longer one."""
@@ -33,7 +33,7 @@ class Answered:
     output_limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Before:
     """What became of an earlier request with the same key. `answer` None: it runs, or has none to give."""
 

@@ -1,11 +1,11 @@
 """What can be asked of the ledger, and what it answers. Amounts are nano-USD, counts are tokens."""
 
-from dataclasses import dataclass
 from enum import Enum
 
 from llmdeal_litellm.catalog.model import Payee
 from llmdeal_litellm.policy.pricing import HoldTerms, Quote
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
+from llmdeal_litellm.values import value
 
 HOUSE_REVENUE = "revenue"
 HOUSE_TOPUPS = "topups"
@@ -34,7 +34,7 @@ class Reason(Enum):
     FUNDS = "funds"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PaidRates:
     """What the first candidate costs us, pico-USD per token."""
 
@@ -42,7 +42,7 @@ class PaidRates:
     output: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Idempotency:
     """What makes a repeated request known: digests of the caller's key and of the body, in hex."""
 
@@ -50,7 +50,7 @@ class Idempotency:
     body_digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenHold:
     """Reserve funds for one request (or one leg of it)."""
 
@@ -66,14 +66,14 @@ class OpenHold:
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Held:
     """The hold exists and is durable."""
 
     terms: HoldTerms
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     """Nothing was held. `available` and `held` are of what refused: the wallet, or the key's cap."""
 
@@ -83,7 +83,7 @@ class Refused:
     held: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExtendHold:
     """Let a hold cover an answer of `output_limit` tokens, or as many of them as can be paid for."""
 
@@ -92,14 +92,14 @@ class ExtendHold:
     leg: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Extended:
     """The answer that the hold now covers, in tokens; no more than before when nothing could be added."""
 
     output_limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CloseHold:
     """End a hold: `billed` None gives everything back, otherwise it is charged at the hold's rates.
 
@@ -118,7 +118,7 @@ class CloseHold:
     payee: Payee | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Closed:
     """How the hold ended. `already` when it had ended before, as this says: nothing changed now."""
 
@@ -127,7 +127,7 @@ class Closed:
     already: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MarkDelivered:
     """Output has reached the caller: what a crash after this is billed by, and who is paid for it."""
 
@@ -137,7 +137,7 @@ class MarkDelivered:
     payee: Payee | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credit:
     """Money in. `note` is the operator's."""
 
@@ -147,7 +147,7 @@ class Credit:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dispute:
     """A payment was taken back: take what is available, the rest is the house's loss, freeze the account."""
 
@@ -157,7 +157,7 @@ class Dispute:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refund:
     """Give a charge back, once: to the wallet `charged` nano-USD, from the payee his share, as posted."""
 
@@ -171,12 +171,12 @@ class Refund:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refunded:
     """The charge was given back before; nothing changed now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Balance:
     """A wallet after an operation."""
 
@@ -189,7 +189,7 @@ class Balance:
         return self.balance - self.held
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unknown:
     """The operation names an account, key or hold that does not exist."""
 

@@ -5,12 +5,12 @@ Nothing reaches a caller that is not a field of these types. Key order is fixed.
 """
 
 import hashlib
-from dataclasses import dataclass
 
 import orjson
 
 from llmdeal_litellm.policy.strict_json import Json, JsonObject
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim
+from llmdeal_litellm.values import value
 
 TOOL_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 DONE = b"data: [DONE]\n\n"
@@ -18,7 +18,7 @@ KEEPALIVE = b": keep-alive\n\n"
 """A comment, which every reader of server-sent events passes over."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCallPart:
     """A tool call, whole or a piece of one. `name` and `opens` are set in its first piece only."""
 
@@ -28,7 +28,7 @@ class ToolCallPart:
     opens: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """A whole answer as an upstream gave it, reduced to what a caller may see."""
 
@@ -41,8 +41,7 @@ class Answer:
     claim: Claim = NO_CLAIM
 
 
-# Not frozen: one is made for every piece of a stream, which takes longer then.
-@dataclass(slots=True)
+@value
 class Delta:
     """A piece of a streamed answer; any field may be absent."""
 
@@ -60,7 +59,7 @@ class Delta:
         return bool(self.content or self.reasoning or self.refusal or self.tool_calls)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """What all chunks of one answer share. `created` is Unix time, whole seconds."""
 

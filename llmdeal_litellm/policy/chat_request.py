@@ -5,12 +5,12 @@ on, refused and dropped. `null` is the same as absent.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from llmdeal_litellm.errors import InvalidRequest, UnsupportedParameter
 from llmdeal_litellm.limits import STOP_STRINGS_MAX, TOOLS_MAX
 from llmdeal_litellm.policy.messages import Message, function_name, parse_messages
 from llmdeal_litellm.policy.strict_json import Json, JsonObject
+from llmdeal_litellm.values import value
 
 REFUSED_NAMES = (
     "api_key",
@@ -30,7 +30,7 @@ REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 TOOL_CHOICES = ("auto", "none", "required")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChatRequest:
     """What the caller asked for. `output_limit` is the smaller of the two limit fields.
 

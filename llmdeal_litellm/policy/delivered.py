@@ -1,15 +1,14 @@
 """Our own count of what has been delivered of one answer."""
 
-from dataclasses import dataclass
-
 from llmdeal_litellm.limits import OUTPUT_CLAIM_SLACK_TOKENS
 from llmdeal_litellm.policy.answer import Answer, Delta
 from llmdeal_litellm.policy.tokens import TokenCounter
+from llmdeal_litellm.values import value
 
 BEGINNING_CHARS = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pending:
     """What was delivered and not yet counted: so many pieces, and their text."""
 
@@ -19,7 +18,7 @@ class Pending:
     reasoning: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Counted:
     """The tokens of a Pending."""
 

@@ -3,7 +3,6 @@
 import base64
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -11,12 +10,13 @@ from llmdeal_litellm.errors import InvalidRequest
 from llmdeal_litellm.limits import EMBEDDING_ITEMS_MAX
 from llmdeal_litellm.policy.chat_request import parse_model, refuse_unsupported
 from llmdeal_litellm.policy.strict_json import Json, JsonObject
+from llmdeal_litellm.values import value
 
 TokenDecoder = Callable[[list[int]], str]
 CL100K_TOKENS = 100_257
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EmbeddingRequest:
     """`texts` are what is embedded; token arrays were decoded, since upstreams have other tokenizers."""
 

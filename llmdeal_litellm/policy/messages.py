@@ -7,11 +7,11 @@ Kept: roles system, developer, user, assistant, tool; text and image parts; tool
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 
 from llmdeal_litellm.errors import InvalidRequest, shown
 from llmdeal_litellm.limits import MESSAGES_MAX
 from llmdeal_litellm.policy.strict_json import Json, JsonObject
+from llmdeal_litellm.values import value
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/]+={0,2})")
@@ -26,14 +26,14 @@ ID_CHARS_MAX = 256
 IMAGE_DETAILS = ("auto", "low", "high")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextPart:
     """Text content."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImagePart:
     """An image as a `data:` URL or an `https:` URL (which we never fetch)."""
 
@@ -46,7 +46,7 @@ class ImagePart:
         return self.url.startswith("data:")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCall:
     """A function call the assistant made in an earlier turn. `arguments` is JSON text."""
 
@@ -55,7 +55,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """One turn. `parts` is empty only for an assistant message with tool calls."""
 

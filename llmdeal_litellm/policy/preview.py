@@ -1,12 +1,11 @@
 """Cost-preview arithmetic. Source: API reference, "POST /v1/cost-preview", and its worked example."""
 
-from dataclasses import dataclass
-
 from llmdeal_litellm.limits import PREVIEW_EXPECTED_PERCENT, PREVIEW_LOW_PERCENT, PREVIEW_OUTPUT_TOKENS_MAX
 from llmdeal_litellm.money import Rates, charge
+from llmdeal_litellm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bands:
     """Estimated output tokens."""
 

@@ -4,15 +4,15 @@ Source: docs/ledger.md, "Admission". Amounts are nano-USD, counts are tokens.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from llmdeal_litellm.limits import OUTPUT_FLOOR_TOKENS, STREAM_WINDOW_TOKENS
 from llmdeal_litellm.money import Rates, charge
+from llmdeal_litellm.values import value
 
 ALL_OF_IT = 2**53
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quote:
     """What one request may cost. `output_floor` is `min(caller's limit, 64)`; `expected` the preview's.
 
@@ -38,7 +38,7 @@ class Quote:
         return charge(self.rates, self.input_bound, self.output_limit)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HoldTerms:
     """A sized hold: whatever is billed within `input_part` and `output_limit` fits `amount`.
 

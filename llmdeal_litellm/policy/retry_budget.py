@@ -4,14 +4,13 @@ Source: Finagle, "Retry budgets": a share of the requests of the last seconds, a
 gateway.
 """
 
-from dataclasses import dataclass
-
 from llmdeal_litellm.catalog.model import Retrying
+from llmdeal_litellm.values import value
 
 WINDOW_S = 10
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetryBudget:
     """Requests and further attempts by whole second, the newest last."""
 

@@ -6,7 +6,6 @@ Preview count (API reference, cost-preview): tokens of each message's role and c
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -18,11 +17,12 @@ from llmdeal_litellm.limits import (
 )
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.messages import Message
+from llmdeal_litellm.values import value
 
 TokenCounter = Callable[[str], int]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InputCount:
     """Tokens of one request's input: `own` for holds and checks, `preview` for the cost preview."""
 

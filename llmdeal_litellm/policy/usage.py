@@ -4,10 +4,11 @@ An upstream's usage is a claim. The result always fits the hold: input within it
 within its output limit. Source: docs/ledger.md, "Billing" and "Refund rules".
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from llmdeal_litellm.limits import JSON_NUMBER_MAX, OUTPUT_CLAIM_SLACK_TOKENS, PARTNER_CLAIM_PERCENT_MAX
+from llmdeal_litellm.values import value
 
 
 class Rule(Enum):
@@ -24,7 +25,7 @@ class Rule(Enum):
     CRASH_DELIVERED = "crash_delivered"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """Usage as an upstream reported it, already reduced to integers from 0; None where it was not one.
     `absurd`: there was something in the place of a number."""
@@ -39,7 +40,7 @@ class Claim:
 NO_CLAIM = Claim()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Billed:
     """Tokens to bill. `marks` says where a claim was not believed."""
 

@@ -1,11 +1,11 @@
 """The way of one request to the deployments that may serve it: cheapest first, another on failure."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from llmdeal_litellm.catalog.model import Member
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour
+from llmdeal_litellm.values import value
 
 Planned = TypeVar("Planned")
 
@@ -23,7 +23,7 @@ class Availability(Protocol):
         """Whether it takes no more calls beside those under way."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candidate(Generic[Planned]):
     """A member that can honour the request, with the request translated for it."""
 

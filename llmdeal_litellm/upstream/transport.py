@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 
@@ -15,6 +14,7 @@ from llmdeal_litellm.limits import STREAM_BYTES_MAX, UPSTREAM_ERROR_BYTES_MAX
 from llmdeal_litellm.upstream.codecs.wire import UpstreamCall
 from llmdeal_litellm.upstream.failures import BrokenAnswer, NotReached, TooSlow
 from llmdeal_litellm.upstream.patience import Patience
+from llmdeal_litellm.values import value
 
 CONNECTIONS_MAX = 1000
 CONNECTIONS_PER_HOST_MAX = 500
@@ -32,7 +32,7 @@ Sent = Callable[[], None]
 """Called when a request has been written: from then on the upstream may bill it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """A whole HTTP answer. `retry_after` is that header as it came."""
 

@@ -1,7 +1,7 @@
 """What a codec is: pure translation between our types and one provider wire. No codec does I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from llmdeal_litellm.catalog.model import Member
@@ -9,6 +9,7 @@ from llmdeal_litellm.policy.answer import Answer, Delta
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.usage import Claim
+from llmdeal_litellm.values import value
 
 JSON_TOOL = "json_tool_call"
 """The tool by which LiteLLM's maps ask for schema-bound JSON where a model has no such mode."""
@@ -22,7 +23,7 @@ class CannotHonour(Exception):
         self.field = field
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UpstreamCall:
     """One HTTP request, ready to send. `headers` is all that is ours to choose; the key in them does not
     print."""
