@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from llmdeal_litellm.accounts.answers import Answered
@@ -133,11 +134,9 @@ class Exchange:
         )
         expected_output = bands(count.preview, request.output_limit).expected
         members = self.services.offered(alias, own_input=count.own, expected_output=expected_output)
+        plan = partial(self.services.upstreams.plan, request)
         serving = await self.services.off_loop(
-            body_bytes,
-            lambda: Serving(
-                self.services, alias, self.model, members, lambda m: self.services.upstreams.plan(request, m)
-            ),
+            body_bytes, lambda: Serving(self.services, alias, self.model, members, plan)
         )
         # Whoever serves in the end, the hold pays for it.
         ceiling = max(m.max_output_tokens for m in members)
@@ -169,8 +168,8 @@ class Exchange:
             body_bytes, lambda: tokens.count_embedding(request.texts, self.services.count)
         )
         members = self.services.offered(alias, own_input=own, expected_output=0)
-        plan = self.services.upstreams.plan_embeddings
-        serving = Serving(self.services, alias, self.model, members, lambda m: plan(request, m))
+        plan = partial(self.services.upstreams.plan_embeddings, request)
+        serving = Serving(self.services, alias, self.model, members, plan)
         bound = tokens.input_bound(own, most_overhead(members))
         await self._hold(quote_embeddings(alias.rates, own_input=own, input_bound=bound), serving)
         return serving

@@ -154,8 +154,9 @@ class _Stream:
                         return
             await self._end()
         finally:
-            if self._keeping_alive is not None:
-                self._keeping_alive.cancel()
+            keeping_alive, self._keeping_alive = self._keeping_alive, None
+            if keeping_alive is not None:
+                keeping_alive.cancel()
 
     async def _pass_all_on(self, serving: Serving[ChatPlan]) -> None:
         exchange, model = self._exchange, self._request.model
