@@ -56,9 +56,9 @@ class KeyRow:
     def at(self, now_us: int) -> "KeyRow":
         """The key with what it spent in the day and month of this moment."""
         day, month = now_us // US_PER_DAY, month_of(now_us)
-        if is_another(day, self.day):
+        if day != self.day and is_another(day, self.day):
             self.day, self.day_spent = day, 0
-        if is_another(month, self.month):
+        if month != self.month and is_another(month, self.month):
             self.month, self.month_spent = month, 0
         return self
 
@@ -209,7 +209,7 @@ class Batch:
         wallet.balance += balance_change
         wallet.held += held_change
         wallet.version += 1
-        if wallet.held < 0 or wallet.available < 0:
+        if wallet.held < 0 or wallet.balance < wallet.held:
             raise RuleBroken(f"{kind} would overdraw {wallet.account_id} {wallet.wallet}")
         made = Record(
             wallet.account_id,

@@ -36,6 +36,7 @@ from llmdeal_litellm.ledger.rows import (
     Batch,
     HoldRow,
     KeyRow,
+    Place,
     RepeatRow,
     RuleBroken,
     WalletRow,
@@ -56,18 +57,20 @@ def open_hold(batch: Batch, op: OpenHold) -> Result:
     wallet, key = batch.wallets.get((op.account_id, op.wallet)), batch.keys.get(op.key_id)
     if wallet is None or key is None or key.account_id != op.account_id:
         return Unknown("account or key")
-    existing = batch.holds.get((op.request_id, op.leg))
+    place: Place = (op.request_id, op.leg)
+    existing = batch.holds.get(place)
     if existing is not None:
         return _opened_before(batch, op, existing)
-    if (op.request_id, op.leg) in batch.ended:
+    if place in batch.ended:
         # A second try, after the hold of the first had ended: a request has one hold, once.
         return Unknown("a hold that is not yet open")
-    refused = _refusal(batch, op, wallet, key)
+    caps = _left_of_caps(batch, key)
+    refused = _refusal(batch, op, wallet, key, caps)
     if refused is not None:
         return refused
     if op.key_id == CANARIES:
         provide(batch, wallet, op.quote.full)
-    terms = size_hold(op.quote, _free(batch, wallet, key))
+    terms = size_hold(op.quote, _free(wallet, caps))
     if terms is None:
         return Refused(Reason.FUNDS, op.quote.required, wallet.available, wallet.held)
     rates = rates_text(op.quote.rates)
@@ -87,9 +90,7 @@ def open_hold(batch: Batch, op: OpenHold) -> Result:
     )
     key.held += terms.amount
     key.open_holds += 1
-    batch.opened[(op.request_id, op.leg)] = batch.holds[(op.request_id, op.leg)] = _hold_row(
-        batch, op, terms, rates
-    )
+    batch.opened[place] = batch.holds[place] = _hold_row(batch, op, terms, rates)
     _begin_repeatable(batch, op)
     return Held(terms)
 
@@ -127,7 +128,9 @@ def _opened_before(batch: Batch, op: OpenHold, hold: HoldRow) -> Result:
     return Held(HoldTerms(hold.amount, hold.input_part, hold.output_limit, limit))
 
 
-def _refusal(batch: Batch, op: OpenHold, wallet: WalletRow, key: KeyRow) -> Refused | None:
+def _refusal(
+    batch: Batch, op: OpenHold, wallet: WalletRow, key: KeyRow, caps: list[tuple[Reason, int]]
+) -> Refused | None:
     """Why nothing is held, as far as it is not the wallet's."""
     if key.revoked:
         return Refused(Reason.REVOKED)
@@ -139,7 +142,7 @@ def _refusal(batch: Batch, op: OpenHold, wallet: WalletRow, key: KeyRow) -> Refu
         return Refused(Reason.FROZEN)
     if key.open_holds >= OPEN_HOLDS_PER_KEY_MAX:
         return Refused(Reason.OPEN_HOLDS)
-    for reason, left in _left_of_caps(batch, key):
+    for reason, left in caps:
         if left < op.quote.required:
             return Refused(reason, op.quote.required, max(0, left), key.held)
     return None
@@ -158,10 +161,12 @@ def _left_of_caps(batch: Batch, key: KeyRow) -> list[tuple[Reason, int]]:
     return [(reason, cap - spent - now.held) for reason, cap, spent in caps if cap is not None]
 
 
-def _free(batch: Batch, wallet: WalletRow, key: KeyRow) -> int:
+def _free(wallet: WalletRow, caps: list[tuple[Reason, int]]) -> int:
     """What wallet and caps still let be held."""
-    left = [left for _, left in _left_of_caps(batch, key)]
-    return min(wallet.available, *left) if left else wallet.available
+    free = wallet.available
+    for _, left in caps:
+        free = min(free, left)
+    return free
 
 
 def _begin_repeatable(batch: Batch, op: OpenHold) -> None:
@@ -192,7 +197,7 @@ def extend_hold(batch: Batch, op: ExtendHold) -> Result:
     limit = longest_answer(
         rates,
         hold.input_part,
-        hold.amount + max(0, _free(batch, wallet, key)),
+        hold.amount + max(0, _free(wallet, _left_of_caps(batch, key))),
         least=hold.output_limit,
         most=op.output_limit,
     )
@@ -220,9 +225,10 @@ def extend_hold(batch: Batch, op: ExtendHold) -> Result:
 
 def close_hold(batch: Batch, op: CloseHold) -> Result:
     """Post or void a hold. A second end changes nothing and says so."""
-    hold = batch.holds.pop((op.request_id, op.leg), None)
+    place: Place = (op.request_id, op.leg)
+    hold = batch.holds.pop(place, None)
     if hold is None:
-        return batch.ended.get((op.request_id, op.leg)) or Closed(0, op.rule, already=True)
+        return batch.ended.get(place) or Closed(0, op.rule, already=True)
     wallet, key = batch.wallets[(hold.account_id, hold.wallet)], batch.keys[hold.key_id]
     rule, billed = op.rule, op.billed
     if rule is Rule.EMPTY_ANSWER:
@@ -260,10 +266,10 @@ def close_hold(batch: Batch, op: CloseHold) -> Result:
     key.held -= hold.amount
     key.open_holds -= 1
     _end_repeatable(batch, hold, op.answer, charged=billed is not None)
-    batch.changed.pop(hold.place, None)
-    if batch.opened.pop(hold.place, None) is None:
-        batch.closed.append(hold.place)
-    batch.ended[hold.place] = Closed(charged, rule, already=True)
+    batch.changed.pop(place, None)
+    if batch.opened.pop(place, None) is None:
+        batch.closed.append(place)
+    batch.ended[place] = Closed(charged, rule, already=True)
     return Closed(charged, rule)
 
 
