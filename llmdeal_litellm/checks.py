@@ -186,7 +186,7 @@ class Checks:
         try:
             await asyncio.sleep(self.chance.uniform(0, self._rules.canary_within_s))
             outcome = await self._asked(deployment, watched)
-            self._services.metrics.canaries.labels(deployment, outcome).inc()
+            self._services.metrics.canaries.inc(deployment, outcome)
             if outcome == "not_asked":
                 watched.is_due = True
             else:

@@ -137,7 +137,7 @@ class Consortium:
         said = f": {why}" if why else ""
         log.warning("partner machine %s (%s) is %s%s", name, deployment, state.value, said)
         for each in PartnerState:
-            self._services.metrics.partner_state.labels(deployment, each.value).set(each is state)
+            self._services.metrics.partner_state.set(each is state, deployment, each.value)
 
     async def _probe_due(self) -> None:
         now_us = self._services.now_s() * US_PER_S
@@ -159,7 +159,7 @@ class Consortium:
         """Probe a machine and write down what came of it."""
         why = await self._found(partner)
         outcome = "not_asked" if why is None else "failed" if why else "passed"
-        self._services.metrics.probes.labels(partner.deployment, outcome).inc()
+        self._services.metrics.probes.inc(partner.deployment, outcome)
         if why is None:
             return
         try:
@@ -210,7 +210,7 @@ class Consortium:
             return
         said = "strike %d of %d against partner machine %s (%s): %s"
         log.warning(said, struck.strikes, STRIKES_MAX, struck.name, deployment, sign.value)
-        self._services.metrics.strikes.labels(deployment, sign.label).inc()
+        self._services.metrics.strikes.inc(deployment, sign.label)
         await self.look()
 
     async def _registry(self, work: Callable[[Partners], T]) -> T:

@@ -108,7 +108,7 @@ class Exchange:
         taken = await self.services.limiter.take_request(self.known_caller.key_id, self._tier)
         self.standing = taken.standing
         if taken.wait_ns:
-            self.services.metrics.limited.labels("requests").inc()
+            self.services.metrics.limited.inc("requests")
             raise RateLimited(
                 "Too many requests with this key. Retry after the time in Retry-After.",
                 retry_after_s=rate_limit.retry_after_s(taken.wait_ns),
@@ -196,7 +196,7 @@ class Exchange:
         taken = await limiter.take_tokens(caller.key_id, self._tier, reserved)
         self.standing = taken.standing
         if taken.wait_ns:
-            self.services.metrics.limited.labels("tokens").inc()
+            self.services.metrics.limited.inc("tokens")
             raise RateLimited(
                 "Too many tokens with this key in a minute. Retry after the time in Retry-After, or ask for "
                 "fewer tokens.",
@@ -222,7 +222,7 @@ class Exchange:
         if isinstance(outcome, Refused):
             self._correct_tokens(0)
             if outcome.reason is Reason.OPEN_HOLDS:
-                self.services.metrics.limited.labels("open_holds").inc()
+                self.services.metrics.limited.inc("open_holds")
             raise refusal(outcome, self.alias)
         ledger, clock_s = self.services.ledger, self.services.monotonic_s
         self.hold = RequestHold(ledger, self.request_id, outcome.terms, quote.own_input, clock_s)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from llmdeal_litellm.catalog.model import Breaking, Retrying
-from llmdeal_litellm.metrics import Metrics, counted
+from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.places import NotNow, Places
 from llmdeal_litellm.policy import breaker
 from llmdeal_litellm.policy.breaker import Breaker, Outcome, State
@@ -136,7 +136,7 @@ class Health:
         """Whether a request is to pass it over because no place is left there; each time is counted."""
         if not self.places.is_full(deployment):
             return False
-        self._metrics.full.labels(deployment).inc()
+        self._metrics.full.inc(deployment)
         return True
 
     def call(self, deployment: str) -> "Call":
@@ -150,7 +150,7 @@ class Health:
 
     async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
         """The call that got this turn ended so."""
-        counted(self._metrics.attempts, deployment, ended.counted_as).inc()
+        self._metrics.attempts.inc(deployment, ended.counted_as)
         self._end(deployment, turn, ended)
 
     def _begin(self, deployment: str) -> int:
@@ -178,8 +178,8 @@ class Health:
             return
         watched.shown, watched.since_s = state, self._now_s()
         watched.why = "" if state is State.CLOSED else why
-        self._metrics.breaker_changes.labels(deployment, state.value).inc()
-        self._metrics.unavailable.labels(deployment).set(state is not State.CLOSED)
+        self._metrics.breaker_changes.inc(deployment, state.value)
+        self._metrics.unavailable.set(state is not State.CLOSED, deployment)
         self._on_change(DeploymentHealth(deployment, state, watched.since_s, watched.why))
 
     def states(self) -> list[DeploymentHealth]:
@@ -213,7 +213,7 @@ class ByoHealth(Health):
 
     async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
         """See `Health.end`. Counted together: labels never come from a caller."""
-        self._metrics.attempts.labels("byo", ended.counted_as).inc()
+        self._metrics.attempts.inc("byo", ended.counted_as)
         self._end(deployment, turn, ended)
 
     def _of(self, deployment: str) -> Watched:

@@ -8,7 +8,6 @@ import logging
 import orjson
 
 from llmdeal_litellm.exchange import Exchange
-from llmdeal_litellm.metrics import counted, timed
 from llmdeal_litellm.money import charge
 from llmdeal_litellm.policy.usage import Billed
 
@@ -26,7 +25,7 @@ def charged(exchange: Exchange, billed: Billed) -> int:
 def write(exchange: Exchange, *, path: str, status: int | None, code: str | None) -> None:
     """Log the request and count it. `status` is None when no answer began, `code` that of an error."""
     metrics, serving, billed = exchange.services.metrics, exchange.serving, exchange.billed
-    counted(metrics.answers, path, str(status or 0), code or "").inc()
+    metrics.answers.inc(path, str(status or 0), code or "")
     total_s = exchange.services.monotonic_s() - exchange.begun_s
     line: dict[str, object] = {
         "request": exchange.request_id,
@@ -39,6 +38,7 @@ def write(exchange: Exchange, *, path: str, status: int | None, code: str | None
     if serving is not None:
         upstream_s, first_s = serving.upstream_s, exchange.first_output_s
         amount = 0 if billed is None else charged(exchange, billed)
+        rule = exchange.rule.value if exchange.rule is not None else None
         line |= {
             "alias": exchange.alias.name,
             "served_by": serving.member.deployment.id,
@@ -46,30 +46,32 @@ def write(exchange: Exchange, *, path: str, status: int | None, code: str | None
             "upstream_ms": round(upstream_s * 1000, 1),
             "ours_ms": round((total_s - upstream_s) * 1000, 1),
             "first_output_ms": None if first_s is None else round((first_s - exchange.begun_s) * 1000, 1),
-            "rule": exchange.rule.value if exchange.rule is not None else None,
+            "rule": rule,
             "billed": [billed.input, billed.output] if billed is not None else None,
             "claimed": [exchange.claim.input, exchange.claim.output],
             "charge_nano_usd": amount,
         }
-        _measure(exchange, total_s - upstream_s, upstream_s, amount)
+        _measure(exchange, total_s - upstream_s, upstream_s, rule, amount)
     if log.isEnabledFor(logging.INFO):
         # Made here: the logger would look through the stack for its caller, which takes as long as all else.
         said = orjson.dumps(line).decode()
         log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (said,), None))
 
 
-def _measure(exchange: Exchange, ours_s: float, upstream_s: float, amount: int) -> None:
+def _measure(exchange: Exchange, ours_s: float, upstream_s: float, rule: str | None, amount: int) -> None:
     metrics, billed = exchange.services.metrics, exchange.billed
-    timed(metrics.seconds, "ours").observe(ours_s)
-    timed(metrics.seconds, "upstream").observe(upstream_s)
+    metrics.seconds.observe(ours_s, "ours")
+    metrics.seconds.observe(upstream_s, "upstream")
     if exchange.first_output_s is not None:
-        timed(metrics.seconds, "first_output").observe(exchange.first_output_s - exchange.begun_s)
-    if exchange.rule is not None:
-        counted(metrics.holds_ended, exchange.rule.value).inc()
+        metrics.seconds.observe(exchange.first_output_s - exchange.begun_s, "first_output")
+    if rule is not None:
+        metrics.holds_ended.inc(rule)
     if billed is None:
         return
-    counted(metrics.tokens, exchange.alias.counted_as, "input").inc(billed.input)
-    counted(metrics.tokens, exchange.alias.counted_as, "output").inc(billed.output)
-    counted(metrics.charged, exchange.alias.wallet.value).inc(amount)
+    alias = exchange.alias
+    counted_as = alias.counted_as
+    metrics.tokens.inc(counted_as, "input", by=billed.input)
+    metrics.tokens.inc(counted_as, "output", by=billed.output)
+    metrics.charged.inc(alias.wallet.value, by=amount)
     for mark in billed.marks:
-        counted(metrics.claims_marked, mark).inc()
+        metrics.claims_marked.inc(mark)

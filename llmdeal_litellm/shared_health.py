@@ -18,7 +18,7 @@ from typing import Any
 from llmdeal_litellm.catalog.model import Breaking
 from llmdeal_litellm.fleet import BREAKER, Fleet, FleetDown
 from llmdeal_litellm.health import LEFT, CallEnd, DeploymentHealth, Health
-from llmdeal_litellm.metrics import Metrics, counted
+from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.places import NotNow, Places
 from llmdeal_litellm.policy.breaker import PROBE_LEASE_S, Breaker, Outcome
 from llmdeal_litellm.redis_link import Words
@@ -108,7 +108,7 @@ class SharedHealth(Health):
     async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
         """See `Health.end`. Waits until Redis has it when the upstream failed or the call was a probe, so
         that this process's next request sees it, and never longer than the deadline of the fleet."""
-        counted(self._metrics.attempts, deployment, ended.counted_as).inc()
+        self._metrics.attempts.inc(deployment, ended.counted_as)
         own = self._own[deployment]
         was_probe = own.probe == turn
         if was_probe:

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "llmdeal_litellm"
 
 LAYERS = (
-    ("errors", "money", "limits", "metrics", "redis_link", "values"),
+    ("counting", "errors", "money", "limits", "metrics", "redis_link", "values"),
     ("catalog", "fleet"),
     ("policy", "ledger"),
     (
@@ -53,6 +53,7 @@ SIDEWAYS = frozenset(
         ("naming", "services"),
         ("repeats", "services"),
         ("errors", "limits"),
+        ("metrics", "counting"),
     }
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -132,7 +132,7 @@ class Keeper:
                 )
                 self._forget_answers(now_us)
             for end in closed:
-                self._metrics.holds_reaped.labels(end.rule.value).inc()
+                self._metrics.holds_reaped.inc(end.rule.value)
             ended += len(closed)
             if not closed:
                 break

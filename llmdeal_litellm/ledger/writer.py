@@ -210,7 +210,7 @@ class GroupLedger:
     def _keep_on_disk(self, ops: list[Op], gone: Sequence[Op] = ()) -> None:
         self._spool.settled(gone)
         kept = self._spool.keep(op for op in ops if isinstance(op, CloseHold | MarkDelivered))
-        self._metrics.settlements_spooled.inc(kept)
+        self._metrics.settlements_spooled.inc(by=kept)
 
     async def _write(self) -> None:
         yielded_s, given_up_s = time.monotonic(), float("inf")

@@ -172,7 +172,7 @@ async def test_what_the_store_keeps_waiting_goes_to_disk(store: Place) -> None:
             await until(lambda: spooled(store) == {"test.spool": [paid("r1"), paid("r2")]})
         assert [Closed(HOLD, Rule.COMPLETED)] * 2 == await asyncio.gather(*ends)
         await until(lambda: spooled(store) == {"test.spool": []})
-        assert metrics.settlements_spooled._value.get() == 2
+        assert metrics.registry.get_sample_value("llmdeal_settlements_spooled_total") == 2
     assert spooled(store) == {}
 
 
@@ -233,7 +233,7 @@ async def test_a_late_settlement_is_counted(store: Place) -> None:
         late = await ledger.close_hold(paid("r1"))
 
     assert late == Closed(0, Rule.CRASH_UNDELIVERED, already=True)
-    assert metrics.settlements_late._value.get() == 1
+    assert metrics.registry.get_sample_value("llmdeal_settlements_late_total") == 1
     assert shop.balance() == Balance(10 * HOLD, 0)
 
 
@@ -256,7 +256,7 @@ async def test_the_same_settlement_twice_is_not_late(store: Place, end: CloseHol
 
     assert (first.charge, first.rule) == (second.charge, second.rule)
     assert (first.already, second.already) == (False, True)
-    assert metrics.settlements_late._value.get() == 0
+    assert metrics.registry.get_sample_value("llmdeal_settlements_late_total") == 0
 
 
 async def test_the_files_are_named_for_the_worker(store: Place) -> None:
