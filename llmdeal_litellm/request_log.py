@@ -55,7 +55,7 @@ def write(exchange: Exchange, *, path: str, status: int | None, code: str | None
     if log.isEnabledFor(logging.INFO):
         # Made here: the logger would look through the stack for its caller, which takes as long as all else.
         said = orjson.dumps(line).decode()
-        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, "%s", (said,), None))
+        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, said, (), None))
 
 
 def _measure(exchange: Exchange, ours_s: float, upstream_s: float, rule: str | None, amount: int) -> None:

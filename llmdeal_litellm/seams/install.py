@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, TextIO
 
 from litellm.integrations.custom_logger import CustomLogger
 
@@ -47,6 +47,7 @@ QUIET_LOGGERS = (
 
 
 COLLECT_AFTER_OBJECTS = 20_000
+LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
 MALFORMED_LINE = "Invalid HTTP request received."
 
 
@@ -224,17 +225,40 @@ def _quiet() -> None:
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != MALFORMED_LINE)
     # Every line would look up what none of them shows.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler = _StandardError()
+    handler.setFormatter(_Lines(LINE))
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
 
 
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes each line as it comes, so that a crash loses none.
+
+    As the base class does it, without its second lock around `flush`: there is a line for every request.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.StreamHandler`."""
+        try:
+            self.stream.write(self.format(record) + self.terminator)
+            self.stream.flush()
+        except RecursionError:  # as there: saying so would only recurse further
+            raise
+        except Exception:  # a line that cannot be written must not fail what it tells of
+            self.handleError(record)
+
+
 class _Lines(logging.Formatter):
-    """The usual lines. The time is worked out once a second, not once a line."""
+    """The usual lines, as `LINE` has them. The time is worked out once a second, not once a line."""
 
     _second = -1
     _shown = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`. Only what has more than a line is left to its many steps."""
+        if record.exc_info or record.exc_text or record.stack_info:
+            return super().format(record)
+        return f"{self.formatTime(record)} {record.levelname} {record.name} {record.getMessage()}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """See `logging.Formatter`."""
