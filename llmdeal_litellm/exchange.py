@@ -322,7 +322,8 @@ class Exchange:
         if self.hold is None or self._closed:
             return
         self._closed = True
-        self.services.settle(self.services.ledger.close_hold(self._end(rule, billed, claim)))
+        end = self._end(rule, billed, claim)
+        self.services.settle(self.services.ledger.close_hold(end, hurry=False))
 
     async def close_answered(self, billed: Billed, claim: Claim, answer: Answered) -> None:
         """End the hold of a whole answer, whose last bytes these are.

@@ -37,9 +37,10 @@ class Ledger(Protocol):
     async def extend_hold(self, op: ExtendHold) -> Extended:
         """Hold more for an answer that goes on, as far as funds go. Raises LedgerDown."""
 
-    def close_hold(self, op: CloseHold) -> asyncio.Future[Closed]:
+    def close_hold(self, op: CloseHold, *, hurry: bool = True) -> asyncio.Future[Closed]:
         """Post or void. It is done when it is durable, however long the store is away, and also when nobody
-        waits for it any more. LedgerDown, raised or as the outcome: it was refused."""
+        waits for it any more; not in a hurry, it may be a moment later. LedgerDown, raised or as the outcome:
+        it was refused."""
 
     def mark_delivered(self, op: MarkDelivered) -> None:
         """Note that output reached the caller. Never waits."""

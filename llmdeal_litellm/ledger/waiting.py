@@ -2,10 +2,13 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from llmdeal_litellm.ledger.ops import CloseHold, Op, Result, Unknown
+from llmdeal_litellm.ledger.ops import CloseHold, Op, OpenHold, Result, Unknown
 from llmdeal_litellm.ledger.store import LedgerDown
+from llmdeal_litellm.policy.usage import Rule
+
+Expected = TypeVar("Expected")
 
 MOMENT_S = 0.05
 
@@ -39,3 +42,15 @@ def give_up(future: asyncio.Future[Any]) -> None:
 def _fail(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_exception(LedgerDown())
+
+
+def expected(result: Result, kind: type[Expected]) -> Expected:
+    """The result, of this kind. Raises LedgerDown."""
+    if isinstance(result, kind):
+        return result
+    raise LedgerDown
+
+
+def abandon(op: OpenHold) -> CloseHold:
+    """What gives a hold back that nobody waits for any more."""
+    return CloseHold(op.request_id, Rule.CALLER_LEFT_BEFORE_DISPATCH, None, leg=op.leg)

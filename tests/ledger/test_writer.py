@@ -65,6 +65,30 @@ async def test_one_transaction_serves_all_that_wait(store: Place) -> None:
     assert shop.failed() == {}
 
 
+async def test_a_settlement_rides_with_the_next_hold(store: Place) -> None:
+    """In a file of our own: what nobody waits for costs the next hold no transaction more, and that hold finds
+    the money free. Elsewhere it is written at once, so that others do, too."""
+    shop = Shop(store, funds=HOLD)
+    database = store.open_ledger()
+    counting = Counting(database)
+    async with running(shop, database=counting) as ledger:
+        await ledger.open_hold(shop.request("r0"))
+        begun, ends = counting.begun, []
+        for n in range(5):
+            ends.append(ledger.close_hold(given_back(f"r{n}"), hurry=False))
+            if database.is_shared:
+                await ends[-1]
+            assert isinstance(await ledger.open_hold(shop.request(f"r{n + 1}")), Held)
+        # Holds and ends are ten operations; the ledger's own upkeep may come between.
+        assert (counting.begun - begun >= 10) is database.is_shared
+        # Nothing follows, and it is written all the same.
+        assert await asyncio.wait_for(ledger.close_hold(paid("r5"), hurry=False), 20)
+        assert all(end.done() for end in ends)
+
+    assert shop.balance() == Balance(0, 0)
+    assert shop.failed() == {}
+
+
 async def test_answers_belong_to_their_questions(store: Place) -> None:
     """In one transaction each caller gets the outcome of its own operation."""
     shop = Shop(store, funds=20 * HOLD, keys=20)
