@@ -343,14 +343,14 @@ class _Asking:
         candidate: ChatCandidate = Candidate(self._member, upstreams.plan(self._request, self._member))
         if not self._shape.stream:
             answer = await upstreams.answer(candidate, alias, alias.name, limit, _unnoticed)
-            reply.delivered.add(answer)
+            reply.delivered.add([answer])
             reply.text.append(answer.content or "")
             reply.claim, reply.finish_reason = answer.claim, answer.finish_reason
             return
-        async with upstreams.deltas(candidate, alias, alias.name, limit, _unnoticed) as batches:
+        with await upstreams.deltas(candidate, alias, alias.name, limit, _unnoticed) as batches:
             async for batch in batches:
+                reply.delivered.add(batch)
                 for delta in batch:
-                    reply.delivered.add(delta)
                     reply.text.append(delta.content or "")
                     reply.claim = delta.claim or reply.claim
                     reply.finish_reason = delta.finish_reason or reply.finish_reason

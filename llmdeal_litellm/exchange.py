@@ -15,13 +15,7 @@ from typing import Any
 from llmdeal_litellm.accounts.answers import Answered
 from llmdeal_litellm.accounts.callers import AccountsDown, Caller
 from llmdeal_litellm.catalog.model import BYO_PREFIX, Alias, Kind, Payee, Tier
-from llmdeal_litellm.errors import (
-    InvalidApiKey,
-    InvalidRequest,
-    KeyFrozen,
-    RateLimited,
-    ServiceUnavailable,
-)
+from llmdeal_litellm.errors import InvalidApiKey, InvalidRequest, KeyFrozen, RateLimited, ServiceUnavailable
 from llmdeal_litellm.holding import RequestHold, paid_for
 from llmdeal_litellm.ledger.ops import CloseHold, MarkDelivered, OpenHold, Reason, Refused
 from llmdeal_litellm.ledger.store import LedgerDown
@@ -29,7 +23,7 @@ from llmdeal_litellm.naming import catalog_alias, own_alias
 from llmdeal_litellm.policy import access, keys, rate_limit, tokens, usage
 from llmdeal_litellm.policy.answer import Identity
 from llmdeal_litellm.policy.chat_request import ChatRequest
-from llmdeal_litellm.policy.delivered import Delivered
+from llmdeal_litellm.policy.delivered import Delivered, overrun_bound
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.lanes import most_overhead
 from llmdeal_litellm.policy.preview import bands, expected_cost
@@ -70,6 +64,7 @@ class Exchange:
         self._tier: Tier
         self._reserved = 0
         self._streams = False
+        self._unasked_tokens = 0.0
         self._closed = False
         self.store = StoreWait()
 
@@ -260,8 +255,7 @@ class Exchange:
 
     def note_output(self) -> None:
         """The first output is on its way to the caller."""
-        if self.first_output_s is None:
-            self.first_output_s = self.services.monotonic_s()
+        self.first_output_s = self.services.monotonic_s()
 
     def dispatch(self) -> None:
         """Note that the request has been written to an upstream: from now on leaving costs the input."""
@@ -272,6 +266,8 @@ class Exchange:
 
         A request that is cancelled in between counts again from where it was.
         """
+        if self.delivered.is_counted:
+            return
         pending = self.delivered.pending()
         size = len(pending.visible) + len(pending.reasoning)
         self.delivered.counted(await self.services.off_loop(size, lambda: self.delivered.count(pending)))
@@ -279,15 +275,20 @@ class Exchange:
     async def must_end(self) -> bool:
         """Whether the upstream is to be stopped: it ignores its output limit, or funds have ended."""
         self._require_touch()
-        hold, delivered = self.known_hold, self.delivered
+        delivered = self.delivered
+        if delivered.at_most() <= self._unasked_tokens:  # for most answers, all but the first time
+            return False
+        hold, output_limit = self.known_hold, self.output_limit
         if hold.is_short(delivered):
             await self.count_delivered()
             if not await hold.cover(delivered.tokens()):
                 return True
-        if not delivered.may_overrun(self.output_limit):
-            return False
-        await self.count_delivered()
-        return delivered.overruns(self.output_limit)
+        if delivered.at_most() > overrun_bound(output_limit):
+            await self.count_delivered()
+            if delivered.overruns(output_limit):
+                return True
+        self._unasked_tokens = min(hold.unasked_tokens, overrun_bound(output_limit))
+        return False
 
     async def bill(self, claim: Claim) -> Billed:
         """Tokens to bill for an answer that ended by itself."""

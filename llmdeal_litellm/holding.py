@@ -1,7 +1,7 @@
 """The hold of one request while it runs: what it covers, how it grows, and what is billed against it."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 from llmdeal_litellm.catalog.model import Deployment
@@ -19,6 +19,7 @@ GROW_BEFORE_TOKENS = 512
 PATIENCE_S = 10.0
 """How long a stream that has used up its hold waits for a ledger that is away, before it is ended."""
 AGAIN_S = 0.25
+NO_BOUND = float("inf")
 
 
 def paid_for(deployment: Deployment) -> PaidRates | None:
@@ -52,25 +53,29 @@ class RequestHold:
 
         Not piece by piece: a text that is counted in parts may come to more tokens than it has.
         """
+        if not self._may_end:
+            return False
         most, covered = delivered.at_most(), self.terms.output_limit
         if self._funds_ended or most >= covered:
-            return self._may_end and most >= covered
+            return most >= covered
         uncounted = most - delivered.visible - delivered.reasoning
-        return self._may_end and uncounted > GROW_BEFORE_TOKENS and most > covered - GROW_BEFORE_TOKENS
+        return uncounted > GROW_BEFORE_TOKENS and most > covered - GROW_BEFORE_TOKENS
 
-    def portions(self, batch: list[Delta], delivered: Delivered) -> Iterator[list[Delta]]:
+    @property
+    def unasked_tokens(self) -> float:
+        """So many tokens at most make it short at no time, as long as its terms stay."""
+        return self.terms.output_limit - GROW_BEFORE_TOKENS if self._may_end else NO_BOUND
+
+    def portions(self, batch: list[Delta], delivered: Delivered) -> list[list[Delta]]:
         """What arrived together, in portions after each of which it is to be asked whether the answer may go
         on: one by one, where all of it may be more than is covered."""
-        if not self._may_end or len(batch) == 1:
-            yield batch
-            return
+        if len(batch) == 1 or not self._may_end:
+            return [batch]
         more = Delivered(len)
-        for delta in batch:
-            more.add(delta)
+        more.add(batch)
         if delivered.at_most() + more.at_most() <= self.terms.output_limit:
-            yield batch
-        else:
-            yield from ([delta] for delta in batch)
+            return [batch]
+        return [[delta] for delta in batch]
 
     async def cover(self, delivered: int) -> bool:
         """Grow if need be; whether the answer may go on after so many tokens.

@@ -16,6 +16,8 @@ TOOL_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": keep-alive\n\n"
 """A comment, which every reader of server-sent events passes over."""
+TEXT_TAIL = b'},"finish_reason":null}]}\n\n'
+"""The end of an event with nothing but text, behind the text."""
 
 
 @value
@@ -139,10 +141,25 @@ class ChunkWriter:
             "model": identity.model,
         }
         self._head = b"data: " + orjson.dumps(head)[:-1]
+        self._text_head = self._head + b',"choices":[{"index":0,"delta":{"content":'
+
+    def deltas(self, batch: list[Delta]) -> bytes:
+        """One event for each of these pieces of the answer."""
+        parts: list[bytes] = []
+        for delta in batch:
+            is_text = delta.content is not None and self._role_sent and delta.logprobs is None
+            if is_text and not (delta.reasoning or delta.refusal or delta.tool_calls):
+                # As nearly all are: only the text is new, and the rest of the event is always the same.
+                parts += (self._text_head, orjson.dumps(delta.content), TEXT_TAIL)
+            else:
+                parts.append(self.delta(delta))
+        return b"".join(parts)
 
     def delta(self, delta: Delta) -> bytes:
         """One event with a piece of the answer."""
-        return self._choice_event(self._delta_object(delta), delta.logprobs, None, None)
+        found = self._delta_object(delta)
+        self._role_sent = True
+        return self._choice_event(found, delta.logprobs, None, None)
 
     def finish(self, reason: str, billed: Billed, *, include_usage: bool) -> bytes:
         """The finish chunk, the usage exactly once (in it, or in a chunk of its own as OpenAI does when
@@ -157,7 +174,6 @@ class ChunkWriter:
         found: JsonObject = {}
         if not self._role_sent:
             found["role"] = "assistant"
-            self._role_sent = True
             if delta.content is None:
                 found["content"] = None if delta.tool_calls else ""
         if delta.content is not None:

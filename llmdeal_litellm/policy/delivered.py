@@ -1,5 +1,7 @@
 """Our own count of what has been delivered of one answer."""
 
+from collections.abc import Iterable
+
 from llmdeal_litellm.limits import OUTPUT_CLAIM_SLACK_TOKENS
 from llmdeal_litellm.policy.answer import Answer, Delta
 from llmdeal_litellm.policy.tokens import TokenCounter
@@ -44,21 +46,29 @@ class Delivered:
         self.visible = 0
         self.reasoning = 0
 
-    def add(self, piece: Delta | Answer) -> None:
-        """Take a piece of the answer."""
-        if piece.content:
-            self._see(piece.content)
-        if piece.refusal:
-            self._see(piece.refusal)
-        for call in piece.tool_calls:
-            self._see((call.name or "") + call.arguments)
-        if piece.reasoning:
-            self._reasoning.append(piece.reasoning)
-            self._pending_chars += len(piece.reasoning)
+    def add(self, pieces: Iterable[Delta | Answer]) -> None:
+        """Take pieces of the answer, in their order."""
+        visible, reasoning, chars = self._visible, self._reasoning, 0
+        for piece in pieces:
+            if piece.content:
+                visible.append(piece.content)
+                chars += len(piece.content)
+            if piece.refusal:
+                visible.append(piece.refusal)
+                chars += len(piece.refusal)
+            for call in piece.tool_calls:
+                said = (call.name or "") + call.arguments
+                visible.append(said)
+                chars += len(said)
+            if piece.reasoning:
+                reasoning.append(piece.reasoning)
+                chars += len(piece.reasoning)
+        self._pending_chars += chars
 
-    def _see(self, text: str) -> None:
-        self._visible.append(text)
-        self._pending_chars += len(text)
+    @property
+    def is_counted(self) -> bool:
+        """Whether all of it is counted."""
+        return not self._pending_chars
 
     @property
     def started(self) -> bool:
@@ -72,7 +82,8 @@ class Delivered:
 
     def count(self, pending: Pending) -> Counted:
         """Count it. Touches nothing."""
-        return Counted(pending, self._counter(pending.visible), self._counter(pending.reasoning))
+        reasoning = self._counter(pending.reasoning) if pending.reasoning else 0
+        return Counted(pending, self._counter(pending.visible), reasoning)
 
     def counted(self, counted: Counted) -> None:
         """Take the count over."""
@@ -95,15 +106,12 @@ class Delivered:
         """No fewer tokens than there are, uncounted: one is at least a byte, a character at most four."""
         return self.visible + self.reasoning + 4 * self._pending_chars
 
-    def may_overrun(self, output_limit: int) -> bool:
-        """Whether it is time to count."""
-        return self.at_most() > _overrun_bound(output_limit)
-
     def overruns(self, output_limit: int) -> bool:
         """Whether an upstream that ignores its limit must be stopped."""
-        return self.tokens() > _overrun_bound(output_limit)
+        return self.tokens() > overrun_bound(output_limit)
 
 
-def _overrun_bound(output_limit: int) -> int:
-    """Tokenizers differ, so the bound is the one for a believable claim: twice our count plus 64."""
+def overrun_bound(output_limit: int) -> int:
+    """What an answer may come to before its upstream is stopped. Tokenizers differ, so the bound is the one
+    for a believable claim: twice our count plus 64."""
     return 2 * output_limit + OUTPUT_CLAIM_SLACK_TOKENS

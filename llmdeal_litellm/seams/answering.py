@@ -5,7 +5,7 @@ call (decision 17). Here they are put together once. What uvicorn keeps of an an
 `send` does it; under another server, or uvicorn's other HTTP implementation, answers go over ASGI.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -14,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
+Slowly = Coroutine[Any, Any, None]
+"""What sends while the client takes its time to read."""
 
 CHUNKED = b"transfer-encoding: chunked\r\n"
 CLOSE = b"connection: close\r\n"
@@ -21,12 +23,13 @@ END = b"0\r\n\r\n"
 
 
 class Answering(Protocol):
-    """One answer. Both wait while the client reads more slowly than we write."""
+    """One answer. Both return what is to be awaited when the client reads more slowly than we write; nothing
+    when it is written, as it nearly always is at once."""
 
-    async def begin(self, status: int, headers: Headers, body: bytes, *, more: bool) -> None:
+    def begin(self, status: int, headers: Headers, body: bytes, *, more: bool) -> Slowly | None:
         """The head, and the whole body, or with `more` its first piece. No header comes from a caller."""
 
-    async def go_on(self, piece: bytes, *, more: bool) -> None:
+    def go_on(self, piece: bytes, *, more: bool) -> Slowly | None:
         """The next piece; the last one without `more`."""
 
 
@@ -54,13 +57,13 @@ class _ToUvicorn:
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
 
-    async def begin(self, status: int, headers: Headers, body: bytes, *, more: bool) -> None:
+    def begin(self, status: int, headers: Headers, body: bytes, *, more: bool) -> Slowly | None:
         """See `Answering.begin`."""
         cycle = self._cycle
         if cycle.flow.write_paused:
-            await cycle.flow.drain()
+            return self._once_read(lambda: self.begin(status, headers, body, more=more))
         if cycle.disconnected:
-            return
+            return None
         cycle.response_started = True
         cycle.waiting_for_100_continue = False
         parts = [_status_line(status)]
@@ -77,17 +80,26 @@ class _ToUvicorn:
         cycle.transport.write(b"".join(parts))
         if not more:
             self._end()
+        return None
 
-    async def go_on(self, piece: bytes, *, more: bool) -> None:
+    def go_on(self, piece: bytes, *, more: bool) -> Slowly | None:
         """See `Answering.go_on`."""
         cycle = self._cycle
         if cycle.flow.write_paused:
-            await cycle.flow.drain()
+            return self._once_read(lambda: self.go_on(piece, more=more))
         if cycle.disconnected:
-            return
+            return None
         cycle.transport.write(_chunk(piece, more=more))
         if not more:
             self._end()
+        return None
+
+    async def _once_read(self, send: Callable[[], Slowly | None]) -> None:
+        """Send when the client has read what it was sent before."""
+        await self._cycle.flow.drain()
+        slowly = send()
+        if slowly is not None:
+            await slowly
 
     def _end(self) -> None:
         cycle = self._cycle

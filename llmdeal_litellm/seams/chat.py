@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from copy import copy
 from typing import Any, TypeVar
 
 from llmdeal_litellm import limits
@@ -75,7 +74,7 @@ async def _plain(
 
     answer = await _first_that_answers(exchange, serving, answer_of)
     exchange.note_output()
-    exchange.delivered.add(answer)
+    exchange.delivered.add([answer])
     rendered = await _settled(
         exchange, answer, request, lambda billed: render_answer(exchange.identity(), answer, billed)
     )
@@ -137,6 +136,8 @@ class _Stream:
         self._finish: str | None = None
         self._marked_at = 0.0
         self._said_at = 0.0
+        self._keepalive_s = exchange.catalog.deadlines.keepalive_s
+        self._listening: asyncio.TimerHandle | None = None
         self._keeping_alive: asyncio.Task[None] | None = None
 
     async def run(self, serving: Serving[ChatPlan]) -> None:
@@ -154,9 +155,10 @@ class _Stream:
                         return
             await self._end()
         finally:
-            keeping_alive, self._keeping_alive = self._keeping_alive, None
-            if keeping_alive is not None:
-                keeping_alive.cancel()
+            for waiting in (self._listening, self._keeping_alive):
+                if waiting is not None:
+                    waiting.cancel()
+            self._listening = self._keeping_alive = None
 
     async def _pass_all_on(self, serving: Serving[ChatPlan]) -> None:
         exchange, model = self._exchange, self._request.model
@@ -164,7 +166,7 @@ class _Stream:
         if serving.candidate.plan.whole:
             # It cannot be stopped half-way.
             await exchange.known_hold.cover_all()
-        async with upstreams.deltas(
+        with await upstreams.deltas(
             serving.candidate, exchange.alias, model, exchange.output_limit, exchange.dispatch
         ) as batches:
             async for batch in batches:
@@ -183,29 +185,30 @@ class _Stream:
         return False
 
     async def _pass_on(self, batch: list[Delta]) -> None:
-        pieces: list[bytes] = []
+        output: list[Delta] = []
         for delta in batch:
             if delta.claim is not None:
                 self._claim = delta.claim
             if delta.finish_reason is not None:
                 self._finish = delta.finish_reason
-            if delta.has_output:
-                self._exchange.delivered.add(delta)
-                pieces.append(self._chunks().delta(delta))
-        if not pieces:
+            # Nearly all have text; the property takes a call.
+            if delta.content or delta.has_output:
+                output.append(delta)
+        if not output:
             return
-        self._exchange.note_output()
-        self._start()
-        await self._send(b"".join(pieces))
+        exchange, http = self._exchange, self._http
+        exchange.delivered.add(output)
+        piece = self._chunks().deltas(output)
+        if not http.started:
+            exchange.note_output()
+            self._start()
+        if exchange.repeatable is not None:
+            exchange.repeatable.sent(piece)
+        await http.send_piece(piece)
         now = self._said_at = time.monotonic()
         if now - self._marked_at >= MARK_EVERY_S:
             self._marked_at = now
-            await self._exchange.mark_delivered()
-
-    async def _send(self, piece: bytes) -> None:
-        if self._exchange.repeatable is not None:
-            self._exchange.repeatable.sent(piece)
-        await self._http.send_piece(piece)
+            await exchange.mark_delivered()
 
     def _chunks(self) -> ChunkWriter:
         """Made at the first output, when it is certain who serves."""
@@ -214,23 +217,28 @@ class _Stream:
         return self._writer
 
     def _start(self) -> None:
-        if not self._http.started:
-            self._http.start_stream(_header(_our_limit(self._exchange, self._request)))
+        self._http.start_stream(_header(_our_limit(self._exchange, self._request)))
+        self._listen(self._keepalive_s)
+
+    def _listen(self, seconds: float) -> None:
+        """For silence. Most streams end before the timer fires, so none of them has a task from the start."""
+        self._listening = asyncio.get_running_loop().call_later(seconds, self._has_listened)
+
+    def _has_listened(self) -> None:
+        wait_s = self._said_at + self._keepalive_s - time.monotonic()
+        if wait_s > 0:
+            self._listen(wait_s)
+        else:
             self._keeping_alive = asyncio.create_task(self._keep_alive())
 
     async def _keep_alive(self) -> None:
-        """A comment whenever the stream was silent for a while, so that proxies in between keep it open."""
-        silence_s = self._exchange.catalog.deadlines.keepalive_s
-        while True:
-            wait_s = self._said_at + silence_s - time.monotonic()
-            if wait_s <= 0:
-                self._said_at = time.monotonic()
-                with contextlib.suppress(CallerLeft):
-                    if not await self._http.send_comment(KEEPALIVE):
-                        return
-                    self._exchange.services.metrics.keepalives.inc()
-                wait_s = silence_s
-            await asyncio.sleep(wait_s)
+        """A comment when the stream was silent for a while, so that proxies in between keep it open."""
+        self._said_at = time.monotonic()
+        with contextlib.suppress(CallerLeft):
+            if not await self._http.send_comment(KEEPALIVE):
+                return
+            self._exchange.services.metrics.keepalives.inc()
+        self._listen(self._keepalive_s)
 
     async def _end(self) -> None:
         reason = self._finish or "stop"
@@ -240,10 +248,10 @@ class _Stream:
             self._exchange,
             ending,
             self._request,
-            # Of a copy: an empty answer is rendered twice.
-            lambda billed: copy(self._chunks()).finish(reason, billed, include_usage=include_usage),
+            lambda billed: self._chunks().finish(reason, billed, include_usage=include_usage),
         )
-        self._start()
+        if not self._http.started:
+            self._start()
         await self._http.send_piece(tail, last=True)
 
     async def _broke_off(self, error: GatewayError) -> None:

@@ -15,7 +15,7 @@ from llmdeal_litellm.policy import rate_limit
 from llmdeal_litellm.policy.answer import error_event
 from llmdeal_litellm.policy.rate_limit import Standing
 from llmdeal_litellm.policy.strict_json import JsonObject, parse_object
-from llmdeal_litellm.seams.answering import answering
+from llmdeal_litellm.seams.answering import Slowly, answering
 from llmdeal_litellm.seams.server import Connection
 
 Scope = MutableMapping[str, Any]
@@ -167,7 +167,15 @@ class HttpExchange:
             (b"content-length", str(len(body)).encode()),
             *extra,
         ]
-        await self._deliver(self._answering.begin(status, headers, body, more=False))
+        await self._whole(status, headers, body)
+
+    async def _whole(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        if self._connection.is_gone:
+            self._left()
+            return
+        slowly = self._answering.begin(status, headers, body, more=False)
+        if slowly is not None:
+            await self._bounded(slowly)
 
     def _limits(self) -> Headers:
         standing = self.standing()
@@ -176,7 +184,7 @@ class HttpExchange:
     async def respond_empty(self, extra: Iterable[tuple[bytes, bytes]]) -> None:
         """A 204."""
         self.started, self.status = True, 204
-        await self._deliver(self._answering.begin(204, (*self._shared, *extra), b"", more=False))
+        await self._whole(204, (*self._shared, *extra), b"")
 
     async def tell(self, error: GatewayError) -> None:
         """An error, however far the answer is: as a whole answer, or as the last event of a stream."""
@@ -209,20 +217,11 @@ class HttpExchange:
         self.status = 200
         self._head = (*self._shared, *self._limits(), STREAM_TYPE, *extra)
 
-    async def _deliver(self, sending: Coroutine[Any, Any, None]) -> None:
+    async def _bounded(self, slowly: Slowly) -> None:
         """Send, but not for ever: a client that stops reading would keep its hold and its upstream open."""
-        if self._connection.is_gone:
-            sending.close()
-            self._left()
-        elif self._connection.takes_at_once:
-            await sending
-        else:
-            await self._deliver_slowly(sending)
-
-    async def _deliver_slowly(self, sending: Coroutine[Any, Any, None]) -> None:
         try:
             async with asyncio.timeout(self._unread_s):
-                await sending
+                await slowly
         except TimeoutError:
             self._connection.abort()
             self._left()
@@ -242,10 +241,16 @@ class HttpExchange:
     async def send_piece(self, piece: bytes, *, last: bool = False) -> None:
         """Bytes of a stream; waits while the client reads more slowly than we write."""
         self._streaming = self._streaming and not last
+        if self._connection.is_gone:
+            self._left()
+            return
         head, self._head = self._head, None
         if head is None:
-            await self._deliver(self._answering.go_on(piece, more=not last))
-            return
-        await self._deliver(self._answering.begin(200, head, piece, more=True))
-        if last:
-            await self._deliver(self._answering.go_on(b"", more=False))
+            slowly = self._answering.go_on(piece, more=not last)
+        else:
+            slowly = self._answering.begin(200, head, piece, more=True)
+        if slowly is not None:
+            await self._bounded(slowly)
+        if last and head is not None:
+            # The end, behind the head and the only piece.
+            await self.send_piece(b"", last=True)

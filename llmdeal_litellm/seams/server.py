@@ -136,11 +136,6 @@ class Connection:
         """Whether all of the request has arrived, and is there when it is asked for."""
         return self._cycle is not None and not self._cycle.more_body
 
-    @property
-    def takes_at_once(self) -> bool:
-        """Whether what is sent now does not wait for the peer to read."""
-        return self._cycle is not None and not self._cycle.flow.write_paused
-
     @contextmanager
     def watched(self, tell: Callable[[], None]) -> Iterator[None]:
         """Call `tell` when it is lost meanwhile. One request of a connection runs at a time."""

@@ -1,8 +1,7 @@
 """Calling the chosen deployment: a plain answer, a stream of deltas, or vectors."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Egress, Member
@@ -11,24 +10,17 @@ from llmdeal_litellm.limits import (
     EMBEDDINGS_ANSWER_BYTES_MAX,
     MODELS_BYTES_MAX,
 )
-from llmdeal_litellm.policy.answer import Answer, Delta
+from llmdeal_litellm.policy.answer import Answer
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
 from llmdeal_litellm.policy.usage import Claim
+from llmdeal_litellm.upstream.batches import Batches, Decoded, InOnePiece
 from llmdeal_litellm.upstream.codecs.openai import models_call
 from llmdeal_litellm.upstream.codecs.openai_answers import read_models
-from llmdeal_litellm.upstream.codecs.wire import ChatPlan, Codec, StreamDecoder, UpstreamCall
-from llmdeal_litellm.upstream.failures import (
-    BadStatus,
-    BrokenAnswer,
-    ErrorEvent,
-    UpstreamFailure,
-    from_event,
-    from_status,
-)
+from llmdeal_litellm.upstream.codecs.wire import ChatPlan, Codec, UpstreamCall
+from llmdeal_litellm.upstream.failures import BadStatus, BrokenAnswer, from_status
 from llmdeal_litellm.upstream.route import Candidate
-from llmdeal_litellm.upstream.sse import EventTooLarge, SseDecoder
-from llmdeal_litellm.upstream.transport import Incoming, Reply, Sent, Transport
+from llmdeal_litellm.upstream.transport import Reply, Sent, Transport
 
 DECODED_ON_LOOP_BYTES_MAX = 256 * 1024
 
@@ -89,89 +81,28 @@ class Upstreams:
         transport = self._transports[deployment.egress]
         return await transport.fetch(call, deadlines, sent, most_bytes=most_bytes)
 
-    @asynccontextmanager
     async def deltas(
         self, candidate: ChatCandidate, alias: Alias, model: str, output_limit: int, sent: Sent
-    ) -> AsyncIterator[AsyncIterator[list[Delta]]]:
-        """A stream of deltas, in lists as they arrived together. It ends normally only when the upstream
-        said that the answer is complete; otherwise it raises UpstreamFailure. Leaving the context early
-        closes the connection to the upstream."""
+    ) -> Batches:
+        """A stream of deltas; see `Batches`. Raises UpstreamFailure."""
         if candidate.plan.whole:
-            yield _in_one_piece(await self.answer(candidate, alias, model, output_limit, sent))
-            return
+            return InOnePiece(await self.answer(candidate, alias, model, output_limit, sent))
         deadlines = for_stream(self._deadlines, candidate.member)
         transport = self._transports[candidate.member.deployment.egress]
-        with await transport.stream(candidate.plan.call(output_limit), deadlines, sent) as incoming:
+        incoming = await transport.stream(candidate.plan.call(output_limit), deadlines, sent)
+        try:
             if incoming.status != 200:
                 _require_ok(await incoming.refusal(), alias, model)
             if incoming.content_type == "text/html":
                 raise BrokenAnswer("HTML instead of a stream")
-            decoder = candidate.plan.decoder()
-            async with aclosing(_decoded(incoming, decoder, model, alias.context_window)) as found:
-                yield found
+            return Decoded(incoming, candidate.plan.decoder(), model, alias.context_window)
+        except BaseException:
+            incoming.close()
+            raise
 
 
 def _unnoticed() -> None:
     """Nobody pays for the question."""
-
-
-async def _in_one_piece(answer: Answer) -> AsyncIterator[list[Delta]]:
-    """A whole answer as a stream of one piece."""
-    yield [
-        Delta(
-            content=answer.content,
-            reasoning=answer.reasoning,
-            refusal=answer.refusal,
-            tool_calls=answer.tool_calls,
-            logprobs=answer.logprobs,
-            finish_reason=answer.finish_reason,
-            claim=answer.claim,
-        )
-    ]
-
-
-async def _decoded(
-    incoming: Incoming, decoder: StreamDecoder, model: str, window: int
-) -> AsyncGenerator[list[Delta], None]:
-    """Once the stream has said how it ends, what follows takes nothing from the answer: silence or a cut in
-    the place of the end mark, or what cannot be read."""
-    events = SseDecoder()
-    try:
-        while piece := await incoming.piece():
-            deltas, failure = _read(piece, events, decoder, model, window)
-            if deltas:
-                # Also what stood before a failure in the same piece: where the network cuts decides nothing.
-                yield deltas
-            if failure is not None:
-                raise failure
-            if decoder.ended:
-                break
-    except UpstreamFailure:
-        if not decoder.finished:
-            raise
-    if not decoder.finished:
-        raise BrokenAnswer("a stream that ended without a finish reason")
-
-
-def _read(
-    piece: bytes, events: SseDecoder, decoder: StreamDecoder, model: str, window: int
-) -> tuple[list[Delta], UpstreamFailure | None]:
-    """What a piece of a stream has in it, and the failure that comes behind that."""
-    deltas: list[Delta] = []
-    try:
-        for data in events.feed(piece):
-            delta = decoder.event(data)
-            if delta is not None:
-                deltas.append(delta)
-            if decoder.ended:
-                break
-    except EventTooLarge:
-        return deltas, BrokenAnswer("an event that is too large")
-    except ErrorEvent as event:
-        return deltas, from_event(event, model=model, window=window)
-    except UpstreamFailure as failed:
-        return deltas, failed
-    return deltas, None
 
 
 def for_stream(deadlines: Deadlines, member: Member) -> Deadlines:

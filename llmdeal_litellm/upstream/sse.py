@@ -48,17 +48,17 @@ class SseDecoder:
                 if self._data:
                     yield b"\n".join(self._data)
                 self._data, self._size = [], 0
-            elif line.startswith(b"data"):
-                self._take(line)
-
-    def _take(self, line: bytes) -> None:
-        if line == b"data":
-            value = b""
-        elif line.startswith(b"data:"):
-            value = line[6:] if line[5:6] == b" " else line[5:]
-        else:
-            return
-        self._size += len(value) + 1
-        if self._size > SSE_EVENT_BYTES_MAX:
-            raise EventTooLarge
-        self._data.append(value)
+                continue
+            # In line and by slices: this is done for every line of every stream.
+            if line[:6] == b"data: ":
+                value = line[6:]
+            elif line[:5] == b"data:":
+                value = line[5:]
+            elif line == b"data":
+                value = b""
+            else:
+                continue
+            self._size += len(value) + 1
+            if self._size > SSE_EVENT_BYTES_MAX:
+                raise EventTooLarge
+            self._data.append(value)

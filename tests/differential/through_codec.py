@@ -69,7 +69,7 @@ class Ours:
             answer = await self._upstreams.answer(candidate, alias, request.model, limit, lambda: None)
             _read(answer, found)
             return
-        async with self._upstreams.deltas(candidate, alias, request.model, limit, lambda: None) as batches:
+        with await self._upstreams.deltas(candidate, alias, request.model, limit, lambda: None) as batches:
             calls: list[list[str]] = []
             async for batch in batches:
                 for delta in batch:

@@ -26,6 +26,9 @@ HEAD = (
     b'"created":1747200000,"model":"llama-3.3-70b",'
 )
 USAGE = b'"usage":{"prompt_tokens":412,"completion_tokens":87,"total_tokens":499}'
+TEXT = st.none() | st.text(max_size=5)
+CALLS = st.sampled_from([(), (ToolCallPart(0, "f", ""),), (ToolCallPart(0, None, "{", opens=False),)])
+LOGPROBS = st.sampled_from([None, {}, {"content": []}])
 CALL_0, CALL_1 = (IDENTITY.tool_call_id(n).encode() for n in (0, 1))
 
 
@@ -82,6 +85,27 @@ def test_stream_as_the_reference_shows_it() -> None:
         + USAGE
         + b"}\n\ndata: [DONE]\n\n",
     ]
+
+
+@given(st.lists(st.builds(Delta, TEXT, TEXT, TEXT, CALLS, LOGPROBS), max_size=5))
+def test_what_arrives_together_is_written_as_one_by_one(batch: list[Delta]) -> None:
+    """The quick way for text gives the same bytes as the general one."""
+    together, singly = ChunkWriter(IDENTITY), ChunkWriter(IDENTITY)
+
+    assert together.deltas(batch) == b"".join(singly.delta(delta) for delta in batch)
+    assert together.deltas(batch) == b"".join(singly.delta(delta) for delta in batch)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_end_can_be_written_twice(begun: bool) -> None:
+    """As that of an empty answer is, which may be charged or not; the usage is all that differs."""
+    writer = ChunkWriter(IDENTITY)
+    if begun:
+        writer.delta(Delta(content="x"))
+
+    assert writer.finish("stop", BILLED, include_usage=False) == writer.finish(
+        "stop", BILLED, include_usage=False
+    )
 
 
 def test_stream_with_include_usage() -> None:

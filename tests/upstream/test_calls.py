@@ -46,7 +46,7 @@ async def streamed(transport: Transport, upstream: RawUpstream) -> list[Delta]:
         {Egress.CONFIGURED: transport}, codecs({member.deployment.provider: AsItIs()}), DEADLINES
     )
     candidate = Candidate(member, upstreams.plan(parse_chat(HELLO), member))
-    async with upstreams.deltas(candidate, ALIAS, "m", 10, lambda: None) as batches:
+    with await upstreams.deltas(candidate, ALIAS, "m", 10, lambda: None) as batches:
         return [delta async for batch in batches for delta in batch]
 
 

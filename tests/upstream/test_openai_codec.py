@@ -223,6 +223,26 @@ def piece(delta: object, finish_reason: object = None, **more: Any) -> dict[str,
     return {"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}], **more}
 
 
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    ("event", "delta"),
+    [
+        (piece({"content": "Hi"}, usage=USAGE), Delta("Hi", claim=Claim(3, 2))),
+        (piece({"content": "Hi"}, x_groq={"usage": USAGE}), Delta("Hi", claim=Claim(3, 2))),
+        (piece({"content": "Hi"}, "length"), Delta("Hi", finish_reason="length")),
+        (piece({"content": "Hi", "refusal": "no"}), Delta("Hi", refusal="no")),
+        (piece({"content": "Hi", "reasoning": "hm"}), Delta("Hi", reasoning="hm")),
+        (piece({"content": [{"type": "text", "text": "Hi"}]}), Delta("Hi")),
+        (piece({"content": 7}), Delta()),
+    ],
+)
+def test_what_stands_beside_text_is_read_too(event: dict[str, Any], delta: Delta) -> None:
+    """Most events have text and nothing else; that no other is taken for one."""
+    assert events(event) == [delta]
+
+
 def test_a_stream_is_read_piece_by_piece() -> None:
     """Text, reasoning, the end and usage, wherever a provider puts it."""
     usage = {"prompt_tokens": 3, "completion_tokens": 2}

@@ -83,23 +83,32 @@ class OpenAiStream:
 
     def event(self, data: bytes) -> Delta | None:
         """See `StreamDecoder.event`."""
-        if data.strip() == b"[DONE]":
+        if data[:1] != b"{" and data.strip() == b"[DONE]":
             self.ended = True
             return None
         found = read_json(data)
-        if found.get("error") is not None:
+        if "error" in found and found["error"] is not None:
             raise ErrorEvent(data)
         usage = found.get("usage")
-        if usage is None and isinstance(groq := found.get("x_groq"), dict):
+        if usage is None and "x_groq" in found and isinstance(groq := found["x_groq"], dict):
             usage = groq.get("usage")
         claim = None if usage is None else claim_or_none(read_claim(usage))
         choices = found.get("choices")
         if not isinstance(choices, list) or not choices:
             return Delta(claim=claim) if claim is not None else None
-        choice = _choice(found)
+        choice = choices[0]
+        if not isinstance(choice, dict):
+            raise BrokenAnswer("an answer without choices")
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             delta = {}
+        text, reason = delta.get("content"), choice.get("finish_reason")
+        if isinstance(text, str) and len(delta) == 1 and reason is None and not self._logprobs:
+            # As nearly every event: it need not be asked for anything else.
+            return Delta(text or None, claim=claim)
+        return self._delta(choice, delta, claim)
+
+    def _delta(self, choice: Fields, delta: Fields, claim: Claim | None) -> Delta:
         calls = self._pieces(pieces) if (pieces := delta.get("tool_calls")) else ()
         content = _text(delta.get("content"))
         reason = _finish_reason(choice.get("finish_reason"))
