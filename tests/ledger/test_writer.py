@@ -66,8 +66,8 @@ async def test_one_transaction_serves_all_that_wait(store: Place) -> None:
 
 
 async def test_a_settlement_rides_with_the_next_hold(store: Place) -> None:
-    """In a file of our own: what nobody waits for costs the next hold no transaction more, and that hold finds
-    the money free. Elsewhere it is written at once, so that others do, too."""
+    """In a file of our own: what nobody waits for costs the next hold no transaction more, and that hold has
+    the money. Elsewhere it is written at once, so that others have it, too."""
     shop = Shop(store, funds=HOLD)
     database = store.open_ledger()
     counting = Counting(database)
