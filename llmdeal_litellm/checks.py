@@ -264,7 +264,7 @@ class Checks:
         op = OpenHold(
             request_id=request_id,
             account_id=CANARIES,
-            wallet=alias.wallet.value,
+            wallet=alias.wallet_name,
             key_id=CANARIES,
             alias=alias.name,
             quote=quote,

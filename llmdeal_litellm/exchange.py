@@ -25,7 +25,6 @@ from llmdeal_litellm.policy.answer import Identity
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.delivered import Delivered, overrun_bound
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
-from llmdeal_litellm.policy.lanes import most_overhead
 from llmdeal_litellm.policy.preview import bands, expected_cost
 from llmdeal_litellm.policy.pricing import Quote, quote_chat, quote_embeddings
 from llmdeal_litellm.policy.rate_limit import Standing
@@ -125,22 +124,21 @@ class Exchange:
             )
         counter = self.services.counts.of(self.known_caller.account_id)
         count = await self.services.off_loop(
-            body_bytes, lambda: tokens.count_chat(request, alias.image_tokens, counter)
+            body_bytes, tokens.count_chat, request, alias.image_tokens, counter
         )
         expected_output = bands(count.preview, request.output_limit).expected
         members = self.services.offered(alias, own_input=count.own, expected_output=expected_output)
         plan = partial(self.services.upstreams.plan, request)
-        serving = await self.services.off_loop(
-            body_bytes, lambda: Serving(self.services, alias, self.model, members, plan)
+        serving: Serving[ChatPlan] = await self.services.off_loop(
+            body_bytes, Serving, self.services, alias, self.model, members, plan
         )
         # Whoever serves in the end, the hold pays for it.
-        ceiling = max(m.max_output_tokens for m in members)
-        limit = min(request.output_limit or self.catalog.default_output_tokens, ceiling)
+        limit = min(request.output_limit or self.catalog.default_output_tokens, alias.output_ceiling)
         caller_limit = None if request.output_limit is None else limit
         quote = quote_chat(
             alias.rates,
             own_input=count.own,
-            input_bound=tokens.input_bound(count.own, most_overhead(members)),
+            input_bound=tokens.input_bound(count.own, alias.prompt_overhead),
             output_limit=limit,
             caller_limit=caller_limit,
             expected=expected_cost(alias.rates, count.preview, caller_limit),
@@ -160,12 +158,12 @@ class Exchange:
         elif request.dimensions and alias.dimensions and request.dimensions > alias.dimensions:
             raise InvalidRequest(f"'dimensions' is at most {alias.dimensions} for '{request.model}'.")
         own = await self.services.off_loop(
-            body_bytes, lambda: tokens.count_embedding(request.texts, self.services.count)
+            body_bytes, tokens.count_embedding, request.texts, self.services.count
         )
         members = self.services.offered(alias, own_input=own, expected_output=0)
         plan = partial(self.services.upstreams.plan_embeddings, request)
         serving = Serving(self.services, alias, self.model, members, plan)
-        bound = tokens.input_bound(own, most_overhead(members))
+        bound = tokens.input_bound(own, alias.prompt_overhead)
         await self._hold(quote_embeddings(alias.rates, own_input=own, input_bound=bound), serving)
         return serving
 
@@ -200,7 +198,7 @@ class Exchange:
         op = OpenHold(
             request_id=self.request_id,
             account_id=caller.account_id,
-            wallet=self.alias.wallet.value,
+            wallet=self.alias.wallet_name,
             key_id=caller.key_id,
             alias=self.alias.name,
             quote=quote,
@@ -270,7 +268,7 @@ class Exchange:
             return
         pending = self.delivered.pending()
         size = len(pending.visible) + len(pending.reasoning)
-        self.delivered.counted(await self.services.off_loop(size, lambda: self.delivered.count(pending)))
+        self.delivered.counted(await self.services.off_loop(size, self.delivered.count, pending))
 
     async def must_end(self) -> bool:
         """Whether the upstream is to be stopped: it ignores its output limit, or funds have ended."""

@@ -72,6 +72,6 @@ def _measure(exchange: Exchange, ours_s: float, upstream_s: float, rule: str | N
     counted_as = alias.counted_as
     metrics.tokens.inc(counted_as, "input", by=billed.input)
     metrics.tokens.inc(counted_as, "output", by=billed.output)
-    metrics.charged.inc(alias.wallet.value, by=amount)
+    metrics.charged.inc(alias.wallet_name, by=amount)
     for mark in billed.marks:
         metrics.claims_marked.inc(mark)

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from llmdeal_litellm.accounts.answers import KeptAnswers
 from llmdeal_litellm.accounts.byo import ByoKeys
@@ -25,6 +25,7 @@ from llmdeal_litellm.policy.tokens import TokenCounter
 from llmdeal_litellm.remembered_counts import RememberedCounts
 from llmdeal_litellm.upstream.calls import Upstreams
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger("llmdeal.gateway")
@@ -73,13 +74,17 @@ class Services:
 
     def offered(self, alias: Alias, *, own_input: int, expected_output: int) -> tuple[Member, ...]:
         """Who may serve a request for the alias, in the order in which they are tried."""
+        if len(alias.members) < 2:
+            return alias.members
         if alias.kind is Kind.CONSORTIUM:
             return least_loaded_first(alias, self.health.places.load)
         return cheapest_first(alias, own_input=own_input, expected_output=expected_output)
 
-    async def off_loop(self, size: int, work: Callable[[], T]) -> T:
+    async def off_loop(self, size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run pure work on data of `size` characters or numbers, in a thread when there are many."""
-        return work() if size <= OFF_LOOP_SIZE else await asyncio.to_thread(work)
+        if size <= OFF_LOOP_SIZE:
+            return work(*args, **kwargs)
+        return await asyncio.to_thread(work, *args, **kwargs)
 
     def settle(self, ending: asyncio.Future[Closed]) -> None:
         """See a settlement to its end, whatever becomes of the request it belongs to."""

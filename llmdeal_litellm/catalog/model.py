@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -37,7 +37,7 @@ class Wallet(Enum):
     FRONTIER = "frontier"
 
 
-class Egress(Enum):
+class Egress(StrEnum):
     """By whose word an upstream may be connected to: the operator's config names it, or a partner's machine
     registered it, whose address is judged again at every connect."""
 
@@ -81,7 +81,8 @@ class Deployment:
 
     `provider` is LiteLLM's name for who speaks there, `model` the upstream's own model name. Costs are
     what we pay, pico-USD per token. `wanted_env` names the environment variable that the key comes from.
-    `payee` is the partner whose machine it is: his word is not taken for what he is to be paid.
+    `payee` is the partner whose machine it is: his word is not taken for what he is to be paid. `egress` says
+    by whose word it is connected to, `reachable` whether there is a key to call it with.
     """
 
     id: str
@@ -99,16 +100,13 @@ class Deployment:
     organization: str | None = None
     embedding_input_type: str | None = None
     payee: Payee | None = None
+    egress: Egress = field(init=False, repr=False, compare=False)
+    reachable: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def egress(self) -> Egress:
-        """By whose word it is connected to."""
-        return Egress.CONFIGURED if self.payee is None else Egress.PARTNER
-
-    @property
-    def reachable(self) -> bool:
-        """Whether there is a key to call it with."""
-        return self.api_key is not None
+    def __post_init__(self) -> None:
+        # What follows from the rest is worked out once, not with every request.
+        object.__setattr__(self, "egress", Egress.CONFIGURED if self.payee is None else Egress.PARTNER)
+        object.__setattr__(self, "reachable", self.api_key is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A name that callers put in `model`, its price and who may call it."""
+    """A name that callers put in `model`, its price and who may call it.
+
+    `wallet` is the balance that pays: Frontier Credits for frontier aliases, the base balance for the rest.
+    `is_chat`: chat completions and cost-preview take it. `counted_as` is its name among metrics, whose labels
+    never come from a caller. `output_ceiling` and `prompt_overhead` are the most of any member: the tokens
+    that it can put out, and that it adds to a prompt of its own.
+    """
 
     name: str
     kind: Kind
@@ -145,6 +149,24 @@ class Alias:
     reasoning: bool = False
     own_key: bool = False
     """Whether it is an account's own, served with its own upstream key."""
+    wallet: Wallet = field(init=False, repr=False, compare=False)
+    wallet_name: str = field(init=False, repr=False, compare=False)
+    is_chat: bool = field(init=False, repr=False, compare=False)
+    counted_as: str = field(init=False, repr=False, compare=False)
+    output_ceiling: int = field(init=False, repr=False, compare=False)
+    prompt_overhead: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # As in Deployment. The name is here as well, since an Enum's `value` takes two calls.
+        wallet = Wallet.FRONTIER if self.kind is Kind.FRONTIER else Wallet.BASE
+        object.__setattr__(self, "wallet", wallet)
+        object.__setattr__(self, "wallet_name", wallet.value)
+        object.__setattr__(self, "is_chat", self.kind is not Kind.EMBEDDING)
+        object.__setattr__(self, "counted_as", "byo" if self.own_key else self.name)
+        ceiling = max((m.max_output_tokens for m in self.members), default=0)
+        object.__setattr__(self, "output_ceiling", ceiling)
+        overhead = max((m.deployment.prompt_overhead for m in self.members), default=0)
+        object.__setattr__(self, "prompt_overhead", overhead)
 
     def served_by(self, deployments: Iterable[Deployment]) -> "Alias":
         """The same alias with these for its members, of which each can do all that the alias can."""
@@ -153,21 +175,6 @@ class Alias:
             for d in deployments
         )
         return replace(self, members=tuple(members))
-
-    @property
-    def wallet(self) -> Wallet:
-        """The balance that pays: Frontier Credits for frontier aliases, the base balance for the rest."""
-        return Wallet.FRONTIER if self.kind is Kind.FRONTIER else Wallet.BASE
-
-    @property
-    def is_chat(self) -> bool:
-        """Whether chat completions and cost-preview take it."""
-        return self.kind is not Kind.EMBEDDING
-
-    @property
-    def counted_as(self) -> str:
-        """Its name among metrics, whose labels never come from a caller."""
-        return "byo" if self.own_key else self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ async def cost_preview(http: HttpExchange, exchange: Exchange) -> None:
         raise InvalidRequest(f"'{model}' takes no images. Use a model with the tag 'vision'.")
     chars = sum(len(m.text) for m in messages)
     counter = services.counts.of(exchange.known_caller.account_id)
-    tokens = await services.off_loop(chars, lambda: count_preview(messages, alias.image_tokens, counter))
+    tokens = await services.off_loop(chars, count_preview, messages, alias.image_tokens, counter)
     await http.respond(200, _estimate(model, alias, tokens, limit))
 
 
