@@ -38,13 +38,11 @@ class Retries:
 
     def note_request(self) -> None:
         """A request came in: it earns its share of further attempts."""
-        self._budget = self._budget.with_request(int(self._monotonic_s()))
+        self._budget.note_request(int(self._monotonic_s()))
 
     def take(self) -> bool:
         """One more attempt; False when the budget is spent."""
-        budget = self._budget.with_retry(self._rules, int(self._monotonic_s()))
-        self._budget = budget or self._budget
-        return budget is not None
+        return self._budget.take(self._rules, int(self._monotonic_s()))
 
 
 @dataclass(slots=True)
@@ -75,11 +73,9 @@ LEFT = CallEnd(Outcome.SAYS_NOTHING, "left")
 """The caller left, or something of ours failed: no word about the deployment."""
 
 
-def ended_by(failure: BaseException | None) -> CallEnd:
-    """What the end of a call says of its deployment."""
+def ended_by(failure: BaseException) -> CallEnd:
+    """What the failure of a call says of its deployment."""
     match failure:
-        case None:
-            return SUCCEEDED
         case Throttled():
             return CallEnd(Outcome.SAYS_NOTHING, "throttled", failure.detail, failure.retry_after_s)
         case InputRefused():
@@ -113,6 +109,8 @@ class Health:
         self._on_change = on_change
         self._metrics = metrics or Metrics()
         self._watched: dict[str, Watched] = {}
+        # Asked several times with every request, so no function of ours stands in between.
+        self._of: Callable[[str], Watched] = self._watched.__getitem__
         self.places = places or Places()
         self.watch(deployments)
 
@@ -128,9 +126,6 @@ class Health:
     def is_open(self, deployment: str) -> bool:
         """Whether it is its breaker that keeps it from being called, rather than a cool-down."""
         return self._of(deployment).breaker.open_until is not None
-
-    def _of(self, deployment: str) -> Watched:
-        return self._watched[deployment]
 
     def is_full(self, deployment: str) -> bool:
         """Whether a request is to pass it over because no place is left there; each time is counted."""
@@ -155,18 +150,24 @@ class Health:
 
     def _begin(self, deployment: str) -> int:
         watched, now_s = self._of(deployment), self._monotonic_s()
-        if watched.breaker.wait_s(now_s):
+        known = watched.breaker
+        if known.wait_s(now_s):
             raise NotNow(deployment)
-        watched.breaker, turn = breaker.begin(watched.breaker, now_s)
+        if known.open_until is None and watched.shown is State.CLOSED:
+            # As it is shown, and the beginning of a call changes nothing.
+            return known.turn
+        watched.breaker, turn = breaker.begin(known, now_s)
         self._show(deployment, watched.why)
         return turn
 
     def _end(self, deployment: str, turn: int, ended: CallEnd) -> None:
         watched, now_s = self._of(deployment), self._monotonic_s()
+        before = watched.breaker
         if ended.pause_s:
             watched.breaker = breaker.cool(watched.breaker, self._pause_s(ended), now_s)
         watched.breaker = breaker.end(watched.breaker, self._rules, ended.outcome, turn=turn, now_s=now_s)
-        self._show(deployment, ended.why or watched.why)
+        if watched.breaker is not before or watched.shown is not State.CLOSED:
+            self._show(deployment, ended.why or watched.why)
 
     def _pause_s(self, ended: CallEnd) -> float:
         return min(ended.pause_s, self._rules.cool_max_s)
@@ -210,13 +211,14 @@ class ByoHealth(Health):
         )
         self._most = most
         self._watched: OrderedDict[str, Watched] = OrderedDict()
+        self._of = self._newest
 
     async def end(self, deployment: str, turn: int, ended: CallEnd) -> None:
         """See `Health.end`. Counted together: labels never come from a caller."""
         self._metrics.attempts.inc("byo", ended.counted_as)
         self._end(deployment, turn, ended)
 
-    def _of(self, deployment: str) -> Watched:
+    def _newest(self, deployment: str) -> Watched:
         found = self._watched.get(deployment)
         if found is None:
             found = self._watched[deployment] = Watched(Breaker(), State.CLOSED, self._now_s())
@@ -243,21 +245,20 @@ class Call:
 
     async def __aenter__(self) -> None:
         places = self._health.places
-        if places.are_bounded(self._deployment):
+        if self._deployment in places.capacities:
             await places.take(self._deployment)
             self._placed = True
         try:
             self._turn = await self._health.begin(self._deployment)
         except BaseException:
-            self._give()
+            if self._placed:
+                places.give(self._deployment)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
     ) -> None:
-        self._give()
-        await self._health.end(self._deployment, self._turn, ended_by(failure))
-
-    def _give(self) -> None:
         if self._placed:
             self._health.places.give(self._deployment)
+        ended = SUCCEEDED if failure is None else ended_by(failure)
+        await self._health.end(self._deployment, self._turn, ended)

@@ -129,8 +129,9 @@ class RequestHold:
         """
         bill = self._partners_answer if of_partner else self._answer
         wanted = bill(claim, delivered, self.terms.answer_limit)
-        if wanted.output > self.terms.output_limit:
-            await self.grow(wanted.output)
+        if wanted.output <= self.terms.output_limit:
+            return wanted
+        await self.grow(wanted.output)
         return bill(claim, delivered, self.terms.output_limit)
 
     def _partners_answer(self, claim: Claim, delivered: Delivered, limit: int) -> Billed:

@@ -13,21 +13,18 @@ class Places:
     """The places of one process."""
 
     def __init__(self) -> None:
-        self._capacities: Mapping[str, int] = {}
+        self.capacities: Mapping[str, int] = {}
+        """How many calls at once each takes of those whose calls need a place; no others do."""
         self._taken: Counter[str] = Counter()
 
     def limit(self, capacities: Mapping[str, int]) -> None:
         """From now on these deployments, and no others, take so many calls at once."""
-        self._capacities = capacities
-
-    def are_bounded(self, deployment: str) -> bool:
-        """Whether a call of the deployment needs a place."""
-        return deployment in self._capacities
+        self.capacities = capacities
 
     def load(self, deployment: str) -> Fraction:
         """How much of a capacity is in use, as far as is known: 1 and above when no place is left, 0 where
         none is needed."""
-        capacity = self._capacities.get(deployment)
+        capacity = self.capacities.get(deployment)
         return Fraction(0) if capacity is None else self._load(deployment, capacity)
 
     def _load(self, deployment: str, capacity: int) -> Fraction:
@@ -35,12 +32,12 @@ class Places:
 
     def is_full(self, deployment: str) -> bool:
         """Whether no place is left."""
-        return self.are_bounded(deployment) and self.load(deployment) >= 1
+        return deployment in self.capacities and self.load(deployment) >= 1
 
     def has_room(self, deployment: str) -> bool:
         """Whether a place is left besides one more, or all of them are."""
         load = self.load(deployment)
-        return not load or load + Fraction(1, self._capacities[deployment]) < 1
+        return not load or load + Fraction(1, self.capacities[deployment]) < 1
 
     async def take(self, deployment: str) -> None:
         """Take a place, to be given back. Raises NotNow when none is left."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from llmdeal_litellm.catalog.model import Alias, Kind, Member
 from llmdeal_litellm.errors import (
@@ -18,13 +18,20 @@ from llmdeal_litellm.health import Call
 from llmdeal_litellm.places import NotNow
 from llmdeal_litellm.services import Services
 from llmdeal_litellm.upstream.failures import InputRefused, UpstreamFailure
-from llmdeal_litellm.upstream.route import Candidate, Route
+from llmdeal_litellm.upstream.route import Route
 
 Planned = TypeVar("Planned")
 
 
 class Serving(Generic[Planned]):
-    """The attempts of one request. `model` is what the caller wrote, for messages."""
+    """The attempts of one request, each of them within `async with`. `model` is what the caller wrote, for
+    messages.
+
+    Beginning an attempt raises UpstreamCircuitOpen or RateLimited when, since it was chosen, the candidate
+    stopped taking calls and no other is left.
+    """
+
+    _call: Call
 
     def __init__(
         self,
@@ -41,22 +48,16 @@ class Serving(Generic[Planned]):
         self._model = model
         self._health = services.byo_health if alias.own_key else services.health
         self._route = Route(members, plan, self._health)
-        self._begun_s = services.monotonic_s()
+        self._begun_s = self._attempt_begun_s = services.monotonic_s()
         self.attempts = 0
         self.upstream_s = 0.0
         """Time spent on calls to upstreams, failed ones included."""
-        self.candidate = self._next()
-
-    @property
-    def member(self) -> Member:
-        """The member that serves, or served last."""
-        return self.candidate.member
-
-    def _next(self) -> Candidate[Planned]:
         found = self._route.next()
         if found is None:
             raise self._refusal()
-        return found
+        self.candidate = found
+        self.member = found.member
+        """Who serves, or served last."""
 
     def _refusal(self) -> GatewayError:
         route, model = self._route, self._model
@@ -75,30 +76,33 @@ class Serving(Generic[Planned]):
         wait_s, is_open = min(route.waits)
         return not_now(model, wait_s, is_open=is_open)
 
-    def call(self) -> "Attempt":
-        """To be put around one attempt (`async with`). Entering it raises UpstreamCircuitOpen or RateLimited
-        when, since it was chosen, the candidate stopped taking calls and no other is left."""
-        return Attempt(self, self._services.monotonic_s)
-
-    async def begin(self) -> Call:
-        """Begin a call of the candidate, or of the next one that takes calls. Raises as `call`."""
+    async def __aenter__(self) -> None:
+        """A call of the candidate begins, or of the next one that takes calls."""
         health = self._health
         while True:
             deployment = self.member.deployment.id
-            call = health.call(deployment)
+            call = Call(health, deployment)
             try:
                 await call.__aenter__()
             except NotNow:
                 wait_s, is_open = health.wait_s(deployment), health.is_open(deployment)
             else:
+                self._call = call
                 self.attempts += 1
-                return call
+                self._attempt_begun_s = self._services.monotonic_s()
+                return
             following = self._route.next()
             if following is None:
                 if self._alias.kind is Kind.CONSORTIUM:
                     raise NoConsortiumMachineAvailable(self._model)
                 raise not_now(self._model, wait_s, is_open=is_open)
-            self.candidate = following
+            self.candidate, self.member = following, following.member
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.upstream_s += self._services.monotonic_s() - self._attempt_begun_s
+        await self._call.__aexit__(kind, failure, at)
 
     def another(self, failure: UpstreamFailure) -> bool:
         """Whether to try another candidate after this failure; if so, it is the candidate now.
@@ -119,31 +123,8 @@ class Serving(Generic[Planned]):
             services.metrics.retries_denied.inc()
             return False
         services.metrics.retries.inc()
-        self.candidate = following
+        self.candidate, self.member = following, following.member
         return True
-
-
-class Attempt:
-    """One attempt of a request; see `Serving.call`."""
-
-    __slots__ = ("_begun_s", "_call", "_monotonic_s", "_serving")
-
-    _call: Call
-
-    def __init__(self, serving: Serving[Any], monotonic_s: Callable[[], float]) -> None:
-        self._serving = serving
-        self._monotonic_s = monotonic_s
-        self._begun_s = 0.0
-
-    async def __aenter__(self) -> None:
-        self._call = await self._serving.begin()
-        self._begun_s = self._monotonic_s()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self._serving.upstream_s += self._monotonic_s() - self._begun_s
-        await self._call.__aexit__(kind, failure, at)
 
 
 def not_now(model: str, wait_s: float, *, is_open: bool) -> GatewayError:

@@ -90,7 +90,7 @@ class SharedPlaces(Places):
                 lambda reply: self._heard(deployment, reply),
             )
         except FleetDown:
-            capacity = self._capacities.get(deployment, 0)
+            capacity = self.capacities.get(deployment, 0)
             may = self._taken[deployment] <= self._share(capacity)
         except BaseException:
             self.give(deployment)
@@ -106,7 +106,7 @@ class SharedPlaces(Places):
 
     def _tell(self, deployment: str) -> None:
         """Say how many this worker has, and hear how many the others have."""
-        if not self.are_bounded(deployment):
+        if deployment not in self.capacities:
             return
         try:
             self._fleet.tell(
@@ -120,7 +120,7 @@ class SharedPlaces(Places):
 
     def _words(self, deployment: str, *, asks: bool = False) -> Words:
         mine = self._fleet.worker_id, self._taken[deployment]
-        return (deployment, self._capacities[deployment], *mine, int(asks))
+        return (deployment, self.capacities[deployment], *mine, int(asks))
 
     def _heard(self, deployment: str, reply: list[int]) -> bool:
         may, self._others[deployment] = reply
@@ -139,5 +139,5 @@ class SharedPlaces(Places):
 
     def look_again(self) -> None:
         """See `Follower`."""
-        for deployment in self._capacities:
+        for deployment in self.capacities:
             self._tell(deployment)

@@ -1,36 +1,46 @@
-"""How many more attempts a gateway may make, so that a bad minute is not multiplied. Pure.
+"""How many more attempts a gateway may make, so that a bad minute is not multiplied. Pure: the time is an
+argument.
 
 Source: Finagle, "Retry budgets": a share of the requests of the last seconds, and a few more for a quiet
 gateway.
 """
 
 from llmdeal_litellm.catalog.model import Retrying
-from llmdeal_litellm.values import value
 
 WINDOW_S = 10
 
 
-@value
+@dataclass(slots=True)
+class Second:
+    """What came in one whole second."""
+
+    at_s: int
+    requests: int = 0
+    retries: int = 0
+
+
 class RetryBudget:
-    """Requests and further attempts by whole second, the newest last."""
+    """Requests and further attempts by whole second, the newest last. It counts in place: a new value for
+    each request would cost more than all else that is done here."""
 
-    seconds: tuple[tuple[int, int, int], ...] = ()
+    def __init__(self) -> None:
+        self.seconds: list[Second] = []
 
-    def with_request(self, now_s: int) -> "RetryBudget":
+    def note_request(self, now_s: int) -> None:
         """A request came in."""
-        return self._add(now_s, 1, 0)
+        self._newest(now_s).requests += 1
 
-    def with_retry(self, rules: Retrying, now_s: int) -> "RetryBudget | None":
-        """One more attempt, or None when there is no budget for it."""
-        recent = [s for s in self.seconds if s[0] > now_s - WINDOW_S]
-        requests, retries = sum(s[1] for s in recent), sum(s[2] for s in recent)
+    def take(self, rules: Retrying, now_s: int) -> bool:
+        """One more attempt; False when there is no budget for it."""
+        recent = [s for s in self.seconds if s.at_s > now_s - WINDOW_S]
+        requests, retries = sum(s.requests for s in recent), sum(s.retries for s in recent)
         if 100 * (retries + 1) > rules.budget_percent * requests + 100 * rules.budget_per_s * WINDOW_S:
-            return None
-        return self._add(now_s, 0, 1)
+            return False
+        self._newest(now_s).retries += 1
+        return True
 
-    def _add(self, now_s: int, requests: int, retries: int) -> "RetryBudget":
-        if self.seconds and self.seconds[-1][0] >= now_s:
-            second, before, again = self.seconds[-1]
-            return RetryBudget((*self.seconds[:-1], (second, before + requests, again + retries)))
-        recent = (s for s in self.seconds if s[0] > now_s - WINDOW_S)
-        return RetryBudget((*recent, (now_s, requests, retries)))
+    def _newest(self, now_s: int) -> Second:
+        if not self.seconds or self.seconds[-1].at_s < now_s:
+            self.seconds = [s for s in self.seconds if s.at_s > now_s - WINDOW_S]
+            self.seconds.append(Second(now_s))
+        return self.seconds[-1]

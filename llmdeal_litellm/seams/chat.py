@@ -67,10 +67,8 @@ async def _plain(
 ) -> None:
     upstreams, alias = exchange.services.upstreams, exchange.alias
 
-    async def answer_of(candidate: ChatCandidate) -> Answer:
-        return await upstreams.answer(
-            candidate, alias, request.model, exchange.output_limit, exchange.dispatch
-        )
+    def answer_of(candidate: ChatCandidate) -> Awaitable[Answer]:
+        return upstreams.answer(candidate, alias, request.model, exchange.output_limit, exchange.dispatch)
 
     answer = await _first_that_answers(exchange, serving, answer_of)
     exchange.note_output()
@@ -89,7 +87,7 @@ async def _first_that_answers(
     """A whole answer of the first candidate that gives one. Raises what the caller is told when none does."""
     while True:
         try:
-            async with serving.call():
+            async with serving:
                 return await call(serving.candidate)
         except UpstreamFailure as failure:
             if not exchange.another(failure):
@@ -146,7 +144,7 @@ class _Stream:
             while True:
                 self._claim, self._finish = NO_CLAIM, None
                 try:
-                    async with serving.call():
+                    async with serving:
                         await self._pass_all_on(serving)
                     break
                 except UpstreamFailure as failure:
@@ -273,8 +271,8 @@ async def embeddings(http: HttpExchange, exchange: Exchange) -> None:
 async def _embeddings(http: HttpExchange, exchange: Exchange, request: EmbeddingRequest) -> None:
     serving = await exchange.admit_embeddings(request, http.body_bytes)
 
-    async def vectors_of(candidate: Candidate[UpstreamCall]) -> tuple[list[list[float]], Claim]:
-        return await exchange.services.upstreams.vectors(
+    def vectors_of(candidate: Candidate[UpstreamCall]) -> Awaitable[tuple[list[list[float]], Claim]]:
+        return exchange.services.upstreams.vectors(
             candidate, exchange.alias, request.model, len(request.texts), exchange.dispatch
         )
 

@@ -1,6 +1,6 @@
 """The way of one request to the deployments that may serve it: cheapest first, another on failure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from llmdeal_litellm.catalog.model import Member
@@ -43,7 +43,7 @@ class Route(Generic[Planned]):
         self._members = members
         self._plan = plan
         self._availability = availability
-        self._left = self._found()
+        self._left = iter(members)
         self.refused: list[str] = []
         """Fields that members could not honour."""
         self.waits: list[tuple[float, bool]] = []
@@ -51,15 +51,8 @@ class Route(Generic[Planned]):
 
     def next(self) -> Candidate[Planned] | None:
         """The next candidate, or None when none is left."""
-        return next(self._left, None)
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether every member was ruled out by a field that it cannot honour."""
-        return bool(self._members) and len(self.refused) == len(self._members)
-
-    def _found(self) -> Iterator[Candidate[Planned]]:
-        for member in self._members:
+        availability = self._availability
+        for member in self._left:
             try:
                 plan = self._plan(member)
             except CannotHonour as cannot:
@@ -67,10 +60,16 @@ class Route(Generic[Planned]):
                 continue
             if not member.deployment.reachable:
                 continue
-            wait_s = self._availability.wait_s(member.deployment.id)
+            wait_s = availability.wait_s(member.deployment.id)
             if wait_s:
-                self.waits.append((wait_s, self._availability.is_open(member.deployment.id)))
+                self.waits.append((wait_s, availability.is_open(member.deployment.id)))
                 continue
-            if self._availability.is_full(member.deployment.id):
+            if availability.is_full(member.deployment.id):
                 continue
-            yield Candidate(member, plan)
+            return Candidate(member, plan)
+        return None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every member was ruled out by a field that it cannot honour."""
+        return bool(self._members) and len(self.refused) == len(self._members)
