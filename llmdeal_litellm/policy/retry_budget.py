@@ -5,6 +5,8 @@ Source: Finagle, "Retry budgets": a share of the requests of the last seconds, a
 gateway.
 """
 
+from dataclasses import dataclass
+
 from llmdeal_litellm.catalog.model import Retrying
 
 WINDOW_S = 10

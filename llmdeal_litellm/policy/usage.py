@@ -55,14 +55,15 @@ def read_claim(usage: object) -> Claim:
     if not isinstance(usage, dict):
         return NO_CLAIM
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    read = [read_count(count) for count in counts]
+    told_input, told_output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    read_input, read_output = read_count(told_input), read_count(told_output)
     return Claim(
-        input=read[0],
-        output=read[1],
+        input=read_input,
+        output=read_output,
         reasoning=read_count(completion.get("reasoning_tokens")) or 0 if isinstance(completion, dict) else 0,
         cached=read_count(prompt.get("cached_tokens")) or 0 if isinstance(prompt, dict) else 0,
-        absurd=any(r is None and count is not None for r, count in zip(read, counts, strict=True)),
+        absurd=(read_input is None and told_input is not None)
+        or (read_output is None and told_output is not None),
     )
 
 

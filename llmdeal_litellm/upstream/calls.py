@@ -1,7 +1,7 @@
 """Calling the chosen deployment: a plain answer, a stream of deltas, or vectors."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 
 from llmdeal_litellm.catalog.model import Alias, Deadlines, Deployment, Egress, Member
@@ -76,10 +76,12 @@ class Upstreams:
             raise BadStatus(reply.status)
         return read_models(reply.body)
 
-    async def _fetch(self, call: UpstreamCall, deployment: Deployment, sent: Sent, most_bytes: int) -> Reply:
+    def _fetch(
+        self, call: UpstreamCall, deployment: Deployment, sent: Sent, most_bytes: int
+    ) -> Awaitable[Reply]:
         deadlines = bounded_by(self._deadlines, deployment.timeout_s)
         transport = self._transports[deployment.egress]
-        return await transport.fetch(call, deadlines, sent, most_bytes=most_bytes)
+        return transport.fetch(call, deadlines, sent, most_bytes=most_bytes)
 
     async def deltas(
         self, candidate: ChatCandidate, alias: Alias, model: str, output_limit: int, sent: Sent

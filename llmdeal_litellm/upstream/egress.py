@@ -18,6 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from llmdeal_litellm.catalog.hosts import AllowedHosts, Host
+from llmdeal_litellm.catalog.model import Deadlines
 from llmdeal_litellm.policy.addresses import (
     AddressRefused,
     PartnerAddress,
@@ -26,10 +27,10 @@ from llmdeal_litellm.policy.addresses import (
 )
 from llmdeal_litellm.upstream.codecs.wire import UpstreamCall
 from llmdeal_litellm.upstream.failures import NotPermitted
-from llmdeal_litellm.upstream.patience import Patience
 from llmdeal_litellm.upstream.transport import (
     CONNECTIONS_MAX,
     CONNECTIONS_PER_HOST_MAX,
+    Incoming,
     Sent,
     Transport,
 )
@@ -83,15 +84,15 @@ class PartnerTransport(Transport):
         await super().close()
         await self._resolver.close()
 
-    async def _head(
-        self, call: UpstreamCall, patience: Patience, wait_s: float, connect_s: float, sent: Sent
-    ) -> aiohttp.ClientResponse:
+    async def _open(
+        self, call: UpstreamCall, deadlines: Deadlines, first_byte_s: float, most_bytes: int, sent: Sent
+    ) -> Incoming:
         try:
             # Here, since the client asks no resolver about a host that is an IP address.
             read_partner_address(call.url, self._allowed)
         except AddressRefused as refused:
             raise NotPermitted(str(refused)) from None
-        return await super()._head(call, patience, wait_s, connect_s, sent)
+        return await super()._open(call, deadlines, first_byte_s, most_bytes, sent)
 
 
 class _JudgingResolver(AbstractResolver):

@@ -34,10 +34,9 @@ Sent = Callable[[], None]
 
 @value
 class Reply:
-    """A whole HTTP answer. `retry_after` is that header as it came."""
+    """A whole HTTP answer. `retry_after` is that header of a refusal, as it came."""
 
     status: int
-    content_type: str
     retry_after: str | None
     body: bytes
 
@@ -74,10 +73,13 @@ class Transport:
         Raises NotReached, TooSlow or BrokenAnswer.
         """
         # A provider sends nothing of a plain answer before all of it is done: only the whole has a deadline.
-        with await self._open(call, deadlines, deadlines.answer_s, most_bytes, sent) as incoming:
+        incoming = await self._open(call, deadlines, deadlines.answer_s, most_bytes, sent)
+        try:
             if incoming.status != 200:
                 return await incoming.refusal()
-            return incoming.reply(await incoming.rest())
+            return Reply(incoming.status, None, await incoming.rest())
+        finally:
+            incoming.close()
 
     async def stream(self, call: UpstreamCall, deadlines: Deadlines, sent: Sent) -> "Incoming":
         """Send a request; the answer whose head has come, to be left by `with`. Raises as `fetch`."""
@@ -86,31 +88,18 @@ class Transport:
     async def _open(
         self, call: UpstreamCall, deadlines: Deadlines, first_byte_s: float, most_bytes: int, sent: Sent
     ) -> "Incoming":
+        """Send a request and wait for the head of its answer. Raises NotReached, TooSlow or BrokenAnswer."""
         patience, ends_s = Patience(), time.monotonic() + deadlines.answer_s
-        try:
-            wait_s = min(first_byte_s, deadlines.answer_s)
-            response = await self._head(call, patience, wait_s, deadlines.connect_s, sent)
-        except BaseException:
-            patience.end()
-            raise
-        incoming = Incoming(response, patience, deadlines.silence_s, ends_s, most_bytes)
-        if response.status == 200 and _is_compressed(response):
-            incoming.close()
-            raise BrokenAnswer("a compressed answer that was not asked for")
-        return incoming
-
-    async def _head(
-        self, call: UpstreamCall, patience: Patience, wait_s: float, connect_s: float, sent: Sent
-    ) -> aiohttp.ClientResponse:
-        """Send a request and wait for the head of its answer. Raises NotReached or TooSlow."""
+        wait_s = min(first_byte_s, deadlines.answer_s)
+        response: aiohttp.ClientResponse | None = None
         try:
             with patience.within(wait_s):
-                return await self._session.request(
+                response = await self._session.request(
                     call.method,
                     call.url,
                     data=_Body(call.body, sent) if call.body else None,
                     headers=call.headers,
-                    timeout=self._connecting_within(connect_s),
+                    timeout=self._connecting_within(deadlines.connect_s),
                     allow_redirects=False,
                 )
         except TimeoutError as slow:
@@ -119,6 +108,14 @@ class Transport:
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as failed:
             raise NotReached(in_words(failed)) from None
+        finally:
+            if response is None:
+                patience.end()
+        incoming = Incoming(response, patience, deadlines.silence_s, ends_s, most_bytes)
+        if response.status == 200 and _is_compressed(response):
+            incoming.close()
+            raise BrokenAnswer("a compressed answer that was not asked for")
+        return incoming
 
 
 class Incoming:
@@ -141,11 +138,8 @@ class Incoming:
         self._ends_s = ends_s
         self._most_bytes = most_bytes
         self._size = 0
-
-    @property
-    def status(self) -> int:
+        self.status = response.status
         """Of HTTP."""
-        return self._response.status
 
     @property
     def content_type(self) -> str:
@@ -164,6 +158,9 @@ class Incoming:
         """End the connection when the answer was not read to its end, otherwise give it back."""
         self._patience.end()
         response = self._response
+        if response.closed:
+            # All of it was there, and the client gave the connection back by itself.
+            return
         response.release() if response.content.at_eof() else response.close()
 
     async def piece(self) -> bytes:
@@ -187,9 +184,13 @@ class Incoming:
 
     async def rest(self) -> bytes:
         """All that is still to come. Raises as `piece`."""
-        pieces: list[bytes] = []
-        while piece := await self.piece():
-            pieces.append(piece)
+        content = self._response.content
+        if content.is_eof() and content.total_bytes <= self._most_bytes:
+            # It came together with the head: there is nothing to wait for.
+            return content.read_nowait()
+        pieces = [await self.piece()]
+        while not content.at_eof():
+            pieces.append(await self.piece())
         return b"".join(pieces)
 
     async def refusal(self) -> Reply:
@@ -197,12 +198,8 @@ class Incoming:
         body = b""
         while len(body) <= UPSTREAM_ERROR_BYTES_MAX and (piece := await self.piece()):
             body += piece
-        return self.reply(body[:UPSTREAM_ERROR_BYTES_MAX])
-
-    def reply(self, body: bytes) -> Reply:
-        """The answer with this body."""
-        found = self._response
-        return Reply(found.status, found.content_type, found.headers.get("retry-after"), body)
+        retry_after = self._response.headers.get("retry-after")
+        return Reply(self.status, retry_after, body[:UPSTREAM_ERROR_BYTES_MAX])
 
 
 class _Body(aiohttp.BytesPayload):

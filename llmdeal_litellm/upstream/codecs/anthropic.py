@@ -24,9 +24,9 @@ from llmdeal_litellm.upstream.codecs.conversation import (
     image_data,
 )
 from llmdeal_litellm.upstream.codecs.parameters import (
+    OUR_HEADERS,
     Parameters,
     asked,
-    headers,
     key_of,
     require_images,
     suit_effort,
@@ -221,4 +221,4 @@ def address(deployment: Deployment) -> str:
 
 
 def _headers(deployment: Deployment) -> dict[str, str]:
-    return headers({"x-api-key": key_of(deployment), "anthropic-version": VERSION})
+    return {"x-api-key": key_of(deployment), "anthropic-version": VERSION, **OUR_HEADERS}

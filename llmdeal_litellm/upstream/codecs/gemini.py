@@ -29,9 +29,9 @@ from llmdeal_litellm.upstream.codecs.conversation import (
     json_or_text,
 )
 from llmdeal_litellm.upstream.codecs.parameters import (
+    OUR_HEADERS,
     Parameters,
     asked,
-    headers,
     key_of,
     require_images,
     suit_effort,
@@ -219,4 +219,5 @@ def address(deployment: Deployment) -> str:
 
 def _call(deployment: Deployment, method: str, body: object) -> UpstreamCall:
     url = f"{address(deployment)}/models/{quote(deployment.model, safe='')}:{method}"
-    return UpstreamCall(url, headers({"x-goog-api-key": key_of(deployment)}), orjson.dumps(body))
+    headers = {"x-goog-api-key": key_of(deployment), **OUR_HEADERS}
+    return UpstreamCall(url, headers, orjson.dumps(body))

@@ -19,9 +19,9 @@ from llmdeal_litellm.policy.messages import Message, TextPart
 from llmdeal_litellm.policy.usage import Claim
 from llmdeal_litellm.upstream.codecs import openai_answers
 from llmdeal_litellm.upstream.codecs.parameters import (
+    OUR_HEADERS,
     Parameters,
     asked,
-    headers,
     key_of,
     require_images,
     suit_effort,
@@ -40,9 +40,6 @@ DEVELOPER_ROLE = frozenset({"openai"})
 """Providers that know the developer role; elsewhere it is sent as system."""
 NINE_CHARACTER_TOOL_IDS = frozenset({"mistral", "codestral"})
 """Providers that take only tool call ids of exactly nine letters and digits."""
-MARKERS = ("json_mode", "fake_stream")
-"""Notes of LiteLLM's maps to its own request path, not parameters: the answer's content is the arguments of
-JSON_TOOL; the provider does not stream this kind of answer."""
 NO_NAMED_TOOL_CHOICE = frozenset({"mistral", "codestral"})
 """Providers for which LiteLLM's map drops a `tool_choice` that names a function: that one tool is sent and
 required."""
@@ -75,7 +72,8 @@ class OpenAiCodec:
         supported = parameters.supports(deployment.model)
         require_images(request, member, takes_addresses=True)
         wanted = asked(request)
-        _suit(wanted, deployment)
+        if wanted:
+            _suit(wanted, deployment)
         found = translated(wanted, parameters, deployment, MEANINGFUL)
         limit_name = "max_tokens" if "max_tokens" in supported else "max_completion_tokens"
         reports_usage = "stream_options" in supported
@@ -117,13 +115,13 @@ class OpenAiPlan:
         self._member = member
         self._parameters = parameters
         self._limit_name = limit_name
-        extra = found.pop("extra_body", None)
-        self._json_tool = bool(found.get("json_mode"))
         self._reports_usage = reports_usage
-        self.whole = request.stream and bool(found.get("fake_stream"))
-        self._translated = {n: v for n, v in found.items() if n not in MARKERS}
-        if isinstance(extra, dict):
-            self._translated |= extra
+        # Notes of LiteLLM's maps to its own request path, not parameters: the answer's content is the
+        # arguments of JSON_TOOL; the provider does not stream this kind of answer.
+        self._json_tool = JSON_TOOL if found.pop("json_mode", False) else None
+        self.whole = bool(found.pop("fake_stream", False)) and request.stream
+        extra = found.pop("extra_body", None)
+        self._translated = found | extra if isinstance(extra, dict) else found
 
     def call(self, output_limit: int) -> UpstreamCall:
         """See `ChatPlan.call`."""
@@ -145,15 +143,11 @@ class OpenAiPlan:
 
     def answer(self, body: bytes) -> Answer:
         """See `ChatPlan.answer`."""
-        return openai_answers.read_answer(body, self._json_tool_name, self._request.logprobs)
+        return openai_answers.read_answer(body, self._json_tool, self._request.logprobs)
 
     def decoder(self) -> StreamDecoder:
         """See `ChatPlan.decoder`."""
-        return openai_answers.OpenAiStream(self._json_tool_name, self._request.logprobs)
-
-    @property
-    def _json_tool_name(self) -> str | None:
-        return JSON_TOOL if self._json_tool else None
+        return openai_answers.OpenAiStream(self._json_tool, self._request.logprobs)
 
 
 def _suit(parameters: Parameters, deployment: Deployment) -> None:
@@ -216,7 +210,7 @@ def models_call(deployment: Deployment) -> UpstreamCall:
 def _call(deployment: Deployment, path: str, body: dict[str, object]) -> UpstreamCall:
     key = key_of(deployment)
     # A machine that a partner runs without a key is sent none.
-    found = headers({"authorization": f"Bearer {key}"} if key else {})
+    headers = {"authorization": f"Bearer {key}", **OUR_HEADERS} if key else {**OUR_HEADERS}
     if deployment.organization is not None:
-        found["openai-organization"] = deployment.organization
-    return UpstreamCall(f"{deployment.api_base}{path}", found, orjson.dumps(body))
+        headers["openai-organization"] = deployment.organization
+    return UpstreamCall(f"{deployment.api_base}{path}", headers, orjson.dumps(body))

@@ -47,7 +47,7 @@ def read_answer(body: bytes, json_tool: str | None, logprobs: bool) -> Answer:
     reason = _finish_reason(choice.get("finish_reason"))
     if reason is None:
         raise BrokenAnswer("an answer without a finish reason")
-    calls = _whole_calls(message.get("tool_calls"))
+    calls = _whole_calls(given) if (given := message.get("tool_calls")) else ()
     content = _text(message.get("content"))
     if json_tool is not None and calls:
         content, calls = calls[0].arguments, ()
@@ -55,7 +55,7 @@ def read_answer(body: bytes, json_tool: str | None, logprobs: bool) -> Answer:
         content=content if content is not None or calls else "",
         finish_reason=ending(reason, called=bool(calls)),
         reasoning=_reasoning(message),
-        refusal=_text(message.get("refusal")),
+        refusal=None if (refusal := message.get("refusal")) is None else _text(refusal),
         tool_calls=calls,
         logprobs=_logprobs(choice.get("logprobs")) if logprobs else None,
         claim=read_claim(found.get("usage")),

@@ -14,6 +14,14 @@ from llmdeal_litellm.upstream.codecs.wire import CannotHonour, ParameterMap
 
 Parameters = dict[str, object]
 
+OUR_HEADERS: Mapping[str, str] = {
+    "content-type": "application/json",
+    "accept": "application/json, text/event-stream",
+    "accept-encoding": "identity",
+    "user-agent": USER_AGENT,
+}
+"""What every upstream request carries behind the provider's own way of naming the key."""
+
 
 def asked(request: ChatRequest) -> Parameters:
     """The caller's parameters under OpenAI's names, all but the limit and streaming."""
@@ -37,9 +45,9 @@ def asked(request: ChatRequest) -> Parameters:
 
 def require_images(request: ChatRequest, member: Member, *, takes_addresses: bool) -> None:
     """Raises CannotHonour for images on a member that sees none, or takes them only as data: URLs."""
-    if request.images and not member.vision:
+    if not member.vision and request.images:
         raise CannotHonour("messages with images")
-    if request.remote_images and not takes_addresses:
+    if not takes_addresses and request.remote_images:
         raise CannotHonour("messages with https: image URLs")
 
 
@@ -54,8 +62,10 @@ def translated(
     `forms` names the fields that change the answer's meaning, and as what each comes out of a map that keeps
     it. Raises CannotHonour for one that was lost, and for a schema that would grow beyond measure in a map.
     """
+    if not parameters:
+        return {}
     for name in ("tools", "response_format"):
-        if grows_too_much(cast(Json, parameters.get(name))):
+        if name in parameters and grows_too_much(cast(Json, parameters[name])):
             raise CannotHonour(f"{name} with so many references or alternatives")
     supported = provider_map.supports(deployment.model)
     kept = {name: value for name, value in parameters.items() if name in supported}
@@ -81,17 +91,6 @@ def suit_effort(parameters: Parameters, taken: Sequence[str] | None) -> None:
     if taken is not None and effort in REASONING_EFFORTS and effort not in taken:
         wanted = REASONING_EFFORTS.index(effort)
         parameters["reasoning_effort"] = min(taken, key=lambda e: abs(REASONING_EFFORTS.index(e) - wanted))
-
-
-def headers(credentials: Mapping[str, str]) -> dict[str, str]:
-    """All headers of an upstream request: the provider's own way of naming the key, and ours."""
-    return {
-        **credentials,
-        "content-type": "application/json",
-        "accept": "application/json, text/event-stream",
-        "accept-encoding": "identity",
-        "user-agent": USER_AGENT,
-    }
 
 
 def key_of(deployment: Deployment) -> str:
