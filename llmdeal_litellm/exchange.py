@@ -51,6 +51,8 @@ class Exchange:
         self.begun_s = services.monotonic_s()
         self.first_output_s: float | None = None
         self.caller: Caller | None = None
+        self.known_caller: Caller
+        """The same, for what is done after authentication."""
         self.alias: Alias
         self.model = ""
         self.hold: RequestHold | None = None
@@ -76,7 +78,7 @@ class Exchange:
         caller = self.services.callers.known(digest) or await self._found(digest)
         if caller is None:
             raise InvalidApiKey
-        self.caller = caller
+        self.caller = self.known_caller = caller
         self._tier = self.catalog.tiers.get(caller.tier) or access.NO_TIER
         if caller.frozen:
             self.standing = self.services.limiter.standing(caller.key_id, self._tier)
@@ -89,13 +91,6 @@ class Exchange:
                 return await self.services.callers.find(digest)
         except AccountsDown:
             raise ServiceUnavailable from None
-
-    @property
-    def known_caller(self) -> Caller:
-        """Who asks, once that is known."""
-        if self.caller is None:
-            raise RuntimeError("nothing is done for a caller before authentication")
-        return self.caller
 
     async def limit(self) -> None:
         """One request out of the key's buckets. Raises RateLimited."""

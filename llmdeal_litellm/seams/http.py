@@ -147,12 +147,14 @@ class HttpExchange:
         if self._connection.is_gone:
             work.close()
             raise CallerLeft
-        with self._connection.watched(leave):
-            try:
-                await work
-            except asyncio.CancelledError:
-                if not left:
-                    raise
+        self._connection.watch(leave)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not left:
+                raise
+        finally:
+            self._connection.unwatch()
         if left:
             task.uncancel()
             raise CallerLeft

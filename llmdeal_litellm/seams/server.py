@@ -4,8 +4,7 @@ LiteLLM has no options for these, so the running server is found behind its own 
 """
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, Protocol
 
@@ -136,12 +135,10 @@ class Connection:
         """Whether all of the request has arrived, and is there when it is asked for."""
         return self._cycle is not None and not self._cycle.more_body
 
-    @contextmanager
-    def watched(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Call `tell` when it is lost meanwhile. One request of a connection runs at a time."""
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when it is lost before `unwatch`. One request of a connection runs at a time."""
         cycle = self._cycle
         if cycle is None:
-            yield
             return
         transport = cycle.transport
 
@@ -155,10 +152,11 @@ class Connection:
         # As `receive` does: a loss is not noticed where nothing is read.
         cycle.flow.resume_reading()
         _watched[transport] = lost
-        try:
-            yield
-        finally:
-            _watched.pop(transport, None)
+
+    def unwatch(self) -> None:
+        """The end of what `watch` began."""
+        if self._cycle is not None:
+            _watched.pop(self._cycle.transport, None)
 
 
 _watched: dict[object, Callable[[], None]] = {}
