@@ -26,7 +26,7 @@ from llmdeal_litellm.policy import tokens, usage
 from llmdeal_litellm.policy.canaries import SYSTEM, Canary, new_canary, one_of
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.delivered import Delivered
-from llmdeal_litellm.policy.messages import Message, TextPart
+from llmdeal_litellm.policy.messages import Message
 from llmdeal_litellm.policy.preview import expected_cost
 from llmdeal_litellm.policy.pricing import Quote, quote_chat
 from llmdeal_litellm.policy.suspicion import (
@@ -248,9 +248,9 @@ class Checks:
         return round(shape.own_input * self.chance.uniform(0.5, 1.5))
 
     def _request(self, alias: Alias, shape: Shape, canary: Canary) -> ChatRequest:
-        messages: tuple[Message, ...] = (Message("user", (TextPart(canary.text),)),)
+        messages: tuple[Message, ...] = (Message("user", canary.text),)
         if shape.has_system:
-            messages = (Message("system", (TextPart(one_of(SYSTEM, self.chance.randrange)),)), *messages)
+            messages = (Message("system", one_of(SYSTEM, self.chance.randrange)), *messages)
         tuning = dict(shape.tuning)
         if "seed" in tuning:
             tuning["seed"] = self.chance.randrange(2**31)

@@ -19,13 +19,13 @@ from llmdeal_litellm.errors import InvalidApiKey, InvalidRequest, KeyFrozen, Rat
 from llmdeal_litellm.holding import RequestHold, paid_for
 from llmdeal_litellm.ledger.ops import CloseHold, MarkDelivered, OpenHold, Reason, Refused
 from llmdeal_litellm.ledger.store import LedgerDown
-from llmdeal_litellm.naming import catalog_alias, own_alias
+from llmdeal_litellm.naming import own_alias
 from llmdeal_litellm.policy import access, keys, rate_limit, tokens, usage
 from llmdeal_litellm.policy.answer import Identity
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.delivered import Delivered, overrun_bound
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
-from llmdeal_litellm.policy.preview import bands, expected_cost
+from llmdeal_litellm.policy.preview import expected_cost, expected_output
 from llmdeal_litellm.policy.pricing import Quote, quote_chat, quote_embeddings
 from llmdeal_litellm.policy.rate_limit import Standing
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
@@ -110,8 +110,7 @@ class Exchange:
         decides where tokens are counted and the request is translated.
         """
         self._streams = request.stream
-        is_own = request.model.startswith(BYO_PREFIX)
-        alias = await self._own(request.model) if is_own else self._access(request.model)
+        alias = await self._named(request.model)
         access.require_chat(alias, request.model)
         if request.images and not alias.vision:
             raise InvalidRequest(
@@ -121,8 +120,8 @@ class Exchange:
         count = await self.services.off_loop(
             body_bytes, tokens.count_chat, request, alias.image_tokens, counter
         )
-        expected_output = bands(count.preview, request.output_limit).expected
-        members = self.services.offered(alias, own_input=count.own, expected_output=expected_output)
+        expected = expected_output(count.preview, request.output_limit)
+        members = self.services.offered(alias, own_input=count.own, expected_output=expected)
         plan = partial(self.services.upstreams.plan, request)
         serving: Serving[ChatPlan] = await self.services.off_loop(
             body_bytes, Serving, self.services, alias, self.model, members, plan
@@ -144,8 +143,7 @@ class Exchange:
 
     async def admit_embeddings(self, request: EmbeddingRequest, body_bytes: int) -> Serving[UpstreamCall]:
         """As `admit_chat`, for an embeddings request."""
-        is_own = request.model.startswith(BYO_PREFIX)
-        alias = await self._own(request.model) if is_own else self._access(request.model)
+        alias = await self._named(request.model)
         access.require_embedding(alias, request.model)
         if request.dimensions == alias.dimensions:
             # What the model gives anyway need not be asked for, and not every model can be asked.
@@ -162,13 +160,14 @@ class Exchange:
         await self._hold(quote_embeddings(alias.rates, own_input=own, input_bound=bound), serving)
         return serving
 
-    def _access(self, model: str) -> Alias:
-        self.model, self.alias = model, catalog_alias(self.catalog, self.known_caller, model)
-        return self.alias
-
-    async def _own(self, model: str) -> Alias:
-        self.model = model
-        self.alias = await own_alias(self.services, self.store, self.known_caller, model)
+    async def _named(self, model: str) -> Alias:
+        """The alias that the caller means."""
+        caller, self.model = self.known_caller, model
+        if model.startswith(BYO_PREFIX):
+            self.alias = await own_alias(self.services, self.store, caller, model)
+        else:
+            tier, has_addon = caller.tier, caller.frontier_addon
+            self.alias = access.resolve(self.catalog, model, tier=tier, frontier_addon=has_addon)
         return self.alias
 
     async def _hold(self, quote: Quote, serving: Serving[Any]) -> None:

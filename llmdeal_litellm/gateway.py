@@ -30,7 +30,7 @@ from llmdeal_litellm.ledger.stores import SqliteStore
 from llmdeal_litellm.ledger.writer import GroupLedger
 from llmdeal_litellm.metrics import Metrics
 from llmdeal_litellm.policy.chat_request import ChatRequest
-from llmdeal_litellm.policy.messages import Message, TextPart
+from llmdeal_litellm.policy.messages import ROLES, Message
 from llmdeal_litellm.policy.rates import RatesTable
 from llmdeal_litellm.remembered_counts import RememberedCounts
 from llmdeal_litellm.services import Services
@@ -118,7 +118,7 @@ class Gateway:
             retries=Retries(catalog.retrying, time.monotonic),
             metrics=metrics,
             count=count,
-            counts=RememberedCounts(count),
+            counts=RememberedCounts(count, given={role: count(role) for role in ROLES}),
             decode=encoding.decode,
             key_pepper=settings.key_pepper,
             now_s=time.time,
@@ -204,9 +204,7 @@ class Gateway:
     def _warm_up(self) -> None:
         """Run each provider's map and the token counter once: the first time imports and compiles."""
         self.services.count("warm up")
-        request = ChatRequest(
-            model="", messages=(Message("user", (TextPart("warm up"),)),), tuning={"temperature": 1}
-        )
+        request = ChatRequest(model="", messages=(Message("user", "warm up"),), tuning={"temperature": 1})
         chats = [alias for alias in self.services.catalog.aliases.values() if alias.is_chat]
         members = [member for alias in chats for member in alias.members]
         known = {member.deployment.provider for member in members}

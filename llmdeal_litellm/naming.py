@@ -10,11 +10,6 @@ from llmdeal_litellm.policy import access
 from llmdeal_litellm.services import Services, StoreWait
 
 
-def catalog_alias(catalog: Catalog, caller: Caller, model: str) -> Alias:
-    """The catalog's alias of that name, for a call. Raises ModelNotAvailable or ModelNotInTier."""
-    return access.resolve(catalog, model, tier=caller.tier, frontier_addon=caller.frontier_addon)
-
-
 async def own_alias(services: Services, store: StoreWait, caller: Caller, model: str) -> Alias:
     """The account's own alias of that name, with its upstream key, for a call. Raises ModelNotAvailable or
     ServiceUnavailable."""

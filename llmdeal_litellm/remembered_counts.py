@@ -5,9 +5,11 @@ longer than all else that is done for a request. Counts are remembered by a dige
 account alone, so that no answer's timing tells what others have sent.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
 from hashlib import blake2b
 from threading import Lock
+from types import MappingProxyType
 
 from llmdeal_litellm.policy.tokens import TokenCounter
 
@@ -19,29 +21,37 @@ DIGEST_BYTES = 16
 
 
 class RememberedCounts:
-    """Thread-safe: large requests are counted in threads."""
+    """Thread-safe: large requests are counted in threads.
 
-    def __init__(self, count: TokenCounter, most: int = COUNTS_MAX) -> None:
+    `given` are the counts of short texts that come with every message: it is no secret that they do.
+    """
+
+    def __init__(
+        self, count: TokenCounter, most: int = COUNTS_MAX, given: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self._count = count
         self._most = most
+        self._given = given
         self._known: dict[tuple[str, bytes], int] = {}
         self._lock = Lock()
 
-    def of(self, account_id: str) -> Callable[[str], int]:
+    def of(self, account_id: str) -> TokenCounter:
         """A counter for what this account sends."""
+        return partial(self._of, account_id)
 
-        def count(text: str) -> int:
-            return self._count(text) if len(text) <= SHORT_CHARS else self._remembered(account_id, text)
-
-        return count
-
-    def _remembered(self, account_id: str, text: str) -> int:
+    def _of(self, account_id: str, text: str) -> int:
+        if len(text) <= SHORT_CHARS:
+            given = self._given.get(text)
+            return self._count(text) if given is None else given
         place = account_id, blake2b(text.encode(errors="surrogatepass"), digest_size=DIGEST_BYTES).digest()
         with self._lock:
             known = self._known.pop(place, None)
-        found = self._count(text) if known is None else known
+            if known is not None:
+                # Put back as the newest.
+                self._known[place] = known
+                return known
+        found = self._count(text)
         with self._lock:
-            # Put back as the newest.
             self._known[place] = found
             if len(self._known) > self._most:
                 del self._known[next(iter(self._known))]

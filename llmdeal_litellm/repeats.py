@@ -75,11 +75,9 @@ class Repeatable:
 
 def repeatable(
     services: Services, account_id: str, headers: list[tuple[bytes, bytes]], path: str, body: JsonObject
-) -> Repeatable | None:
-    """The request as one that may be repeated, when it names a key. Raises InvalidRequest."""
+) -> Repeatable:
+    """The request, which names a key, as one that may be repeated. Raises InvalidRequest."""
     keys = [value for name, value in headers if name == HEADER]
-    if not keys:
-        return None
     # The server's parser leaves what follows a value; it is none of it (RFC 9110, 5.5).
     key = keys[0].strip(b" \t")
     if len(keys) > 1 or not 0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or not all(32 < c < 127 for c in key):

@@ -9,7 +9,7 @@ from llmdeal_litellm.catalog.model import Alias, Deadlines, Member
 from llmdeal_litellm.limits import EMBEDDINGS_ANSWER_BYTES_MAX
 from llmdeal_litellm.policy.chat_request import ChatRequest
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest
-from llmdeal_litellm.policy.messages import Message, TextPart
+from llmdeal_litellm.policy.messages import Message
 from llmdeal_litellm.upstream.codecs.table import codecs
 from llmdeal_litellm.upstream.codecs.wire import CannotHonour, UpstreamCall
 from llmdeal_litellm.upstream.failures import (
@@ -60,7 +60,7 @@ def _call(alias: Alias, member: Member) -> UpstreamCall:
         return codec.embeddings_call(
             EmbeddingRequest(alias.name, (TEXT,), as_base64=False, dimensions=None), member
         )
-    request = ChatRequest(model=alias.name, messages=(Message("user", (TextPart(TEXT),)),))
+    request = ChatRequest(model=alias.name, messages=(Message("user", TEXT),))
     return codec.plan_chat(request, member).call(OUTPUT_TOKENS)
 
 

@@ -30,7 +30,7 @@ def resolve(
 
     Raises `unknown` (404) when there is none, ModelNotInTier (403) when the caller may not use it.
     """
-    alias = catalog.find(model)
+    alias = catalog.names.get(model)
     if alias is None:
         raise unknown(model)
     if may_call(catalog, alias, tier, frontier_addon):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from llmdeal_litellm.errors import InvalidRequest, UnsupportedParameter
 from llmdeal_litellm.limits import STOP_STRINGS_MAX, TOOLS_MAX
-from llmdeal_litellm.policy.messages import Message, function_name, parse_messages
+from llmdeal_litellm.policy.messages import ImagePart, Message, function_name, parse_messages
 from llmdeal_litellm.policy.strict_json import Json, JsonObject
 from llmdeal_litellm.values import value
 
@@ -24,15 +24,18 @@ REFUSED_NAMES = (
     "custom_llm_provider",
     "model_list",
 )
+_REFUSED = frozenset(REFUSED_NAMES)
 NUMBER_FIELDS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 """From no effort to the highest."""
+_TUNING = frozenset({*NUMBER_FIELDS, "seed", "reasoning_effort", "logit_bias"})
 TOOL_CHOICES = ("auto", "none", "required")
 
 
 @value
 class ChatRequest:
-    """What the caller asked for. `output_limit` is the smaller of the two limit fields.
+    """What the caller asked for. `output_limit` is the smaller of the two limit fields, `images` are those of
+    the messages.
 
     `tuning` holds fields that an upstream may lack without changing the answer's meaning, by their
     OpenAI names. `tools`, `tool_choice` and `response_format` are rebuilt OpenAI shapes.
@@ -51,47 +54,48 @@ class ChatRequest:
     top_logprobs: int | None = None
     stop: tuple[str, ...] = ()
     tuning: Mapping[str, Json] | None = None
-
-    @property
-    def images(self) -> int:
-        """How many images the messages carry."""
-        return sum([m.images for m in self.messages])
+    images: tuple[ImagePart, ...] = ()
 
     @property
     def remote_images(self) -> bool:
         """Whether an image is given as an https URL."""
-        return any(not getattr(p, "inline", True) for m in self.messages for p in m.parts)
+        return any(not image.inline for image in self.images)
 
 
 def parse_chat(body: JsonObject) -> ChatRequest:
-    """Raises UnsupportedParameter or InvalidRequest."""
+    """Raises UnsupportedParameter or InvalidRequest. What is read first is refused first."""
     refuse_unsupported(body)
     model = parse_model(body)
     messages = parse_messages(body.get("messages"))
-    if body.get("n") not in (None, 1) or isinstance(body.get("n"), bool | float):
+    n = body.get("n")
+    if n is not None and (n != 1 or isinstance(n, bool | float)):
         raise InvalidRequest("'n' must be 1: send one request per answer.")
-    stream = _flag(body, "stream") or False
-    logprobs = _flag(body, "logprobs") or False
-    tools = _tools(body.get("tools"))
+    # Of the fields from here on most requests have two or three: the others cost no call.
+    stream = "stream" in body and bool(_flag(body, "stream"))
+    logprobs = "logprobs" in body and bool(_flag(body, "logprobs"))
+    tools = _tools(body["tools"]) if "tools" in body else ()
     return ChatRequest(
         model=model,
         messages=messages,
         output_limit=output_limit(body, "max_completion_tokens", "max_tokens"),
         stream=stream,
-        include_usage=_include_usage(body.get("stream_options"), stream=stream),
+        include_usage="stream_options" in body and _include_usage(body["stream_options"], stream=stream),
         tools=tools,
-        tool_choice=_tool_choice(body.get("tool_choice"), tools),
-        parallel_tool_calls=_flag(body, "parallel_tool_calls"),
-        response_format=_response_format(body.get("response_format")),
+        tool_choice=_tool_choice(body["tool_choice"], tools) if "tool_choice" in body else None,
+        parallel_tool_calls=_flag(body, "parallel_tool_calls") if "parallel_tool_calls" in body else None,
+        response_format=_response_format(body["response_format"]) if "response_format" in body else None,
         logprobs=logprobs,
-        top_logprobs=_top_logprobs(body, logprobs),
-        stop=_stop(body.get("stop")),
-        tuning=_tuning(body),
+        top_logprobs=_top_logprobs(body["top_logprobs"], logprobs) if "top_logprobs" in body else None,
+        stop=_stop(body["stop"]) if "stop" in body else (),
+        tuning={} if _TUNING.isdisjoint(body) else _tuning(body),
+        images=tuple([i for m in messages if not isinstance(m.content, str) for i in m.images]),
     )
 
 
 def refuse_unsupported(body: JsonObject) -> None:
     """Raises UnsupportedParameter for a name that would steer the upstream call."""
+    if _REFUSED.isdisjoint(body):  # one call in the place of one a name
+        return
     for name in REFUSED_NAMES:
         if body.get(name) is not None:
             raise UnsupportedParameter(name)
@@ -107,15 +111,16 @@ def parse_model(body: JsonObject) -> str:
 
 def output_limit(body: JsonObject, *names: str) -> int | None:
     """The smallest of the given limit fields, or None. Raises InvalidRequest unless integers from 1."""
-    limits: list[int] = []
+    smallest: int | None = None
     for name in names:
         value = body.get(name)
         if value is None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InvalidRequest(f"'{name}' must be an integer from 1.")
-        limits.append(value)
-    return min(limits, default=None)
+        if smallest is None or value < smallest:
+            smallest = value
+    return smallest
 
 
 def _flag(body: JsonObject, name: str) -> bool | None:
@@ -133,8 +138,7 @@ def _include_usage(value: Json, *, stream: bool) -> bool:
     return bool(_flag(value, "include_usage")) and stream
 
 
-def _top_logprobs(body: JsonObject, logprobs: bool) -> int | None:
-    value = body.get("top_logprobs")
+def _top_logprobs(value: Json, logprobs: bool) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 20:

@@ -15,8 +15,13 @@ _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(%b[0-9a-f]{%d})" % (KEY_PREFI
 
 def bearer_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     """The well-formed key of the one `Authorization` header, or None. Two such headers count as none."""
-    values = [value for name, value in headers if name == b"authorization"]
-    found = _BEARER.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
+    given: bytes | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            if given is not None:
+                return None
+            given = value
+    found = _BEARER.fullmatch(given.strip(b" \t")) if given is not None else None
     return found[1] if found else None
 
 

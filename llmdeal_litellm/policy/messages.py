@@ -57,24 +57,32 @@ class ToolCall:
 
 @value
 class Message:
-    """One turn. `parts` is empty only for an assistant message with tool calls."""
+    """One turn. `content` is a text, as nearly always, or parts: none only for an assistant message with
+    tool calls."""
 
     role: str
-    parts: tuple[TextPart | ImagePart, ...]
+    content: str | tuple[TextPart | ImagePart, ...]
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
 
     @property
-    def text(self) -> str:
-        """All text of the message."""
-        if len(self.parts) == 1 and isinstance(self.parts[0], TextPart):
-            return self.parts[0].text
-        return "".join(p.text for p in self.parts if isinstance(p, TextPart))
+    def parts(self) -> tuple[TextPart | ImagePart, ...]:
+        """The content as parts."""
+        return (TextPart(self.content),) if isinstance(self.content, str) else self.content
 
     @property
-    def images(self) -> int:
-        """How many images it carries."""
-        return [type(p) for p in self.parts].count(ImagePart)
+    def text(self) -> str:
+        """All text of the message."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join([p.text for p in self.content if isinstance(p, TextPart)])
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """The images it carries."""
+        if isinstance(self.content, str):
+            return ()
+        return tuple([p for p in self.content if isinstance(p, ImagePart)])
 
 
 def parse_messages(value: Json) -> tuple[Message, ...]:
@@ -83,7 +91,7 @@ def parse_messages(value: Json) -> tuple[Message, ...]:
         raise InvalidRequest("'messages' is required and must be a non-empty array of messages.")
     if len(value) > MESSAGES_MAX:
         raise InvalidRequest(f"'messages' has more than {MESSAGES_MAX} entries.")
-    return tuple(_message(item, f"messages[{index}]") for index, item in enumerate(value))
+    return tuple([_message(item, f"messages[{index}]") for index, item in enumerate(value)])
 
 
 def _message(value: Json, where: str) -> Message:
@@ -93,24 +101,22 @@ def _message(value: Json, where: str) -> Message:
     if not isinstance(role, str) or role not in ROLES:
         raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.")
     calls = _tool_calls(value.get("tool_calls"), where) if role == "assistant" else ()
-    content = value.get("content")
-    if calls and content in (None, "", []):
+    given = value.get("content")
+    if calls and given in (None, "", []):
         return Message(role, (), calls)
-    parts = _parts(content, f"{where}.content", images=role == "user")
+    content = given if isinstance(given, str) else _parts(given, f"{where}.content", images=role == "user")
     if role != "tool":
-        return Message(role, parts, calls)
+        return Message(role, content, calls)
     call_id = value.get("tool_call_id")
     if not isinstance(call_id, str) or not 1 <= len(call_id) <= ID_CHARS_MAX:
         raise InvalidRequest(
             f"'{where}.tool_call_id' must name the tool call that this message answers "
             f"(1 to {ID_CHARS_MAX} characters)."
         )
-    return Message(role, parts, (), call_id)
+    return Message(role, content, (), call_id)
 
 
 def _parts(value: Json, where: str, *, images: bool) -> tuple[TextPart | ImagePart, ...]:
-    if isinstance(value, str):
-        return (TextPart(value),)
     if not isinstance(value, list) or not value:
         raise InvalidRequest(f"'{where}' must be a string or a non-empty array of parts.")
     return tuple(_part(item, f"{where}[{index}]", images=images) for index, item in enumerate(value))

@@ -81,7 +81,10 @@ def size_hold(quote: Quote, available: int) -> HoldTerms | None:
     if available < quote.required:
         return None
     rates, input_part, limit = quote.rates, quote.input_bound, quote.output_limit
-    if quote.full > available:
+    full = quote.full
+    if full <= available and limit <= quote.window:  # nearly always
+        return HoldTerms(full, input_part, limit, limit)
+    if full > available:
         if charge(rates, input_part, quote.output_floor) <= available:
             limit = longest_answer(rates, input_part, available, least=quote.output_floor, most=limit)
         else:

@@ -32,12 +32,13 @@ class InputCount:
 
 def count_chat(request: ChatRequest, image_tokens: int, count: TokenCounter) -> InputCount:
     """Both counts of a chat request, each text counted once."""
-    preview = own = 0
+    preview = own = len(request.images) * image_tokens
     for message in request.messages:
-        content = count(message.text) + message.images * image_tokens
+        content = count(message.text)
         preview += content + count(message.role)
         own += content + MESSAGE_OVERHEAD_TOKENS
-        own += sum(count(c.name) + count(c.arguments) for c in message.tool_calls)
+        for call in message.tool_calls:
+            own += count(call.name) + count(call.arguments)
     if request.tools:
         own += count(orjson.dumps(request.tools).decode())
     if request.response_format is not None:
@@ -47,7 +48,7 @@ def count_chat(request: ChatRequest, image_tokens: int, count: TokenCounter) -> 
 
 def count_preview(messages: Sequence[Message], image_tokens: int, count: TokenCounter) -> int:
     """Input tokens as cost-preview shows them."""
-    return sum(count(m.role) + count(m.text) + m.images * image_tokens for m in messages)
+    return sum(count(m.role) + count(m.text) + len(m.images) * image_tokens for m in messages)
 
 
 def count_embedding(texts: Sequence[str], count: TokenCounter) -> int:

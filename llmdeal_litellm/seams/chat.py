@@ -15,7 +15,7 @@ from llmdeal_litellm.policy.chat_request import ChatRequest, parse_chat
 from llmdeal_litellm.policy.embeddings import EmbeddingRequest, parse_embeddings, render_embeddings
 from llmdeal_litellm.policy.strict_json import JsonObject
 from llmdeal_litellm.policy.usage import NO_CLAIM, Billed, Claim, Rule
-from llmdeal_litellm.repeats import AnsweredBefore, repeatable
+from llmdeal_litellm.repeats import HEADER, AnsweredBefore, repeatable
 from llmdeal_litellm.seams.http import CallerLeft, Headers, HttpExchange
 from llmdeal_litellm.serving import Serving
 from llmdeal_litellm.upstream.calls import ChatCandidate
@@ -40,9 +40,11 @@ async def chat_completion(http: HttpExchange, exchange: Exchange) -> None:
 
 def _repeatable(http: HttpExchange, exchange: Exchange, path: str, body: JsonObject) -> None:
     """Note the request's Idempotency-Key, if it has one. Raises InvalidRequest."""
+    if HEADER not in http.first:
+        return
     account_id = exchange.known_caller.account_id
     exchange.repeatable = repeatable(exchange.services, account_id, http.headers, path, body)
-    http.outlives_caller = exchange.repeatable is not None
+    http.outlives_caller = True
 
 
 async def _or_again(http: HttpExchange, work: Coroutine[Any, Any, None]) -> None:

@@ -4,7 +4,7 @@ Source: ASGI HTTP & WebSocket specification 2.4.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import orjson
@@ -62,6 +62,8 @@ class HttpExchange:
             *(CORS if scope.get("raw_path", b"").startswith(b"/v1/") else ()),
         )
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.first: Mapping[bytes, bytes] = dict(reversed(self.headers))
+        """The first header of each name."""
         self.standing: Callable[[], Standing | None] = lambda: None
         """Where the caller's limits stand when the answer begins."""
         self.started = False
@@ -73,17 +75,13 @@ class HttpExchange:
         self._streaming = False
         self._body_read = False
 
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of this name."""
-        return next((value for found, value in self.headers if found == name), None)
-
     async def read_json(self, cap_bytes: int) -> JsonObject:
         """The body as one strict JSON object.
 
         Raises UnsupportedMediaType, RequestTooLarge, InvalidRequest or CallerLeft.
         """
-        kind = (self.header(b"content-type") or b"").split(b";", 1)[0].strip().lower()
-        encoding = (self.header(b"content-encoding") or b"identity").strip().lower()
+        kind = self.first.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
+        encoding = (self.first.get(b"content-encoding") or b"identity").strip().lower()
         if kind != b"application/json" or encoding != b"identity":
             await self._discard()
             raise UnsupportedMediaType

@@ -7,7 +7,7 @@ import asyncio
 
 from llmdeal_litellm.catalog.model import Alias, Deployment
 from llmdeal_litellm.policy.chat_request import ChatRequest
-from llmdeal_litellm.policy.messages import Message, TextPart
+from llmdeal_litellm.policy.messages import Message
 from llmdeal_litellm.upstream.calls import Upstreams
 from llmdeal_litellm.upstream.failures import BrokenAnswer, TooSlow
 from llmdeal_litellm.upstream.route import Candidate
@@ -23,7 +23,7 @@ async def probe(upstreams: Upstreams, alias: Alias, deployment: Deployment, with
         async with asyncio.timeout(within_s):
             if deployment.model not in await upstreams.models(deployment):
                 raise BrokenAnswer(f"its list of models has no '{deployment.model}'")
-            request = ChatRequest(alias.name, (Message("user", (TextPart(PROBE_TEXT),)),))
+            request = ChatRequest(alias.name, (Message("user", PROBE_TEXT),))
             (member,) = alias.served_by((deployment,)).members
             candidate = Candidate(member, upstreams.plan(request, member))
             await upstreams.answer(candidate, alias, alias.name, PROBE_TOKENS, _unnoticed)

@@ -30,6 +30,14 @@ def test_a_text_is_counted_once() -> None:
     assert counter.asked == [long("x"), "short", "short"]
 
 
+def test_what_comes_with_every_message_is_given() -> None:
+    """It is never counted; what it is a part of is."""
+    counter = Counter()
+    count = RememberedCounts(counter, given={"user": 1}).of("a")
+    assert [count("user"), count("user"), count("users")] == [1, 1, 5]
+    assert counter.asked == ["users"]
+
+
 def test_texts_of_one_length_are_told_apart() -> None:
     """It is the text that is known, not its length."""
     counts = RememberedCounts(lambda text: text.count("x")).of("a")

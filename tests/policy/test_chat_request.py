@@ -7,11 +7,11 @@ import pytest
 
 from llmdeal_litellm.errors import InvalidRequest, UnsupportedParameter
 from llmdeal_litellm.policy.chat_request import REFUSED_NAMES, ChatRequest, parse_chat
-from llmdeal_litellm.policy.messages import Message, TextPart
+from llmdeal_litellm.policy.messages import Message
 from llmdeal_litellm.policy.strict_json import JsonObject, parse_object
 
 HELLO: JsonObject = {"model": "smart-route", "messages": [{"role": "user", "content": "Hello!"}]}
-PLAIN = ChatRequest("smart-route", (Message("user", (TextPart("Hello!"),)),), tuning={})
+PLAIN = ChatRequest("smart-route", (Message("user", "Hello!"),), tuning={})
 
 
 def parsed(text: str) -> ChatRequest:

@@ -82,7 +82,7 @@ class GeminiCodec:
     def plan_chat(self, request: ChatRequest, member: Member) -> "GeminiPlan":
         """See `Codec.plan_chat`."""
         require_images(request, member, takes_addresses=False)
-        if any(isinstance(p, ImagePart) and p.url.startswith(GIF) for m in request.messages for p in m.parts):
+        if any(image.url.startswith(GIF) for image in request.images):
             raise CannotHonour("messages with gif images")
         return GeminiPlan(request, member, self._parameters)
 

@@ -168,10 +168,13 @@ def render_message(message: Message, provider: str) -> dict[str, object]:
     if role == "developer" and provider not in DEVELOPER_ROLE:
         role = "system"
     found: dict[str, object] = {"role": role}
-    if message.images:
-        found["content"] = [_part(p) for p in message.parts]
+    content = message.content
+    if isinstance(content, str):
+        found["content"] = content
+    elif message.images:
+        found["content"] = [_part(p) for p in content]
     else:
-        found["content"] = message.text if message.parts else None
+        found["content"] = message.text if content else None
     if message.tool_calls:
         found["tool_calls"] = [
             {
