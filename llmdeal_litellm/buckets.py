@@ -2,32 +2,24 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from llmdeal_litellm.catalog.model import Tier
 from llmdeal_litellm.policy import rate_limit
-from llmdeal_litellm.policy.rate_limit import Levels, Standing, TierBuckets
-from llmdeal_litellm.values import value
+from llmdeal_litellm.policy.rate_limit import Standing, TierBuckets
 
 KEYS_MAX = 100_000
 """The key that was quiet longest is forgotten first; after a minute of quiet its buckets are full anyway."""
 
 
-@value
-class Taken:
-    """What became of an attempt to take, and where the key stands now. `wait_ns` is 0 when it was let in."""
-
-    standing: Standing
-    wait_ns: int
-
-
 class Limiter(Protocol):
-    """The buckets of all keys. Each call is one atomic step."""
+    """The buckets of all keys. Each call is one atomic step, and returns where the key stands after it."""
 
-    async def take_request(self, key_id: str, tier: Tier) -> Taken:
+    async def take_request(self, key_id: str, tier: Tier) -> Standing:
         """One request out of all request buckets, or out of none."""
 
-    async def take_tokens(self, key_id: str, tier: Tier, tokens: int) -> Taken:
+    async def take_tokens(self, key_id: str, tier: Tier, tokens: int) -> Standing:
         """So many tokens, or none."""
 
     def give_tokens(self, key_id: str, tier: Tier, tokens: int) -> Standing:
@@ -42,55 +34,58 @@ class LocalLimiter:
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
         self._now_ns = now_ns
-        self._levels: OrderedDict[str, Levels] = OrderedDict()
+        self._last: OrderedDict[str, Standing] = OrderedDict()
         self._buckets: dict[Tier, TierBuckets] = {}
 
-    async def take_request(self, key_id: str, tier: Tier) -> Taken:
+    async def take_request(self, key_id: str, tier: Tier) -> Standing:
         """See `Limiter.take_request`."""
-        buckets, levels = self._now(key_id, tier)
-        levels, wait_ns = rate_limit.take_request(buckets, levels)
-        self._levels[key_id] = levels
-        return Taken(Standing(buckets, levels), wait_ns)
+        standing = self._last[key_id] = rate_limit.take_request(self._of(key_id, tier), self._now_ns())
+        return standing
 
-    async def take_tokens(self, key_id: str, tier: Tier, tokens: int) -> Taken:
+    async def take_tokens(self, key_id: str, tier: Tier, tokens: int) -> Standing:
         """See `Limiter.take_tokens`."""
-        buckets, levels = self._now(key_id, tier)
-        levels, wait_ns = rate_limit.take_tokens(buckets, levels, tokens)
-        self._levels[key_id] = levels
-        return Taken(Standing(buckets, levels), wait_ns)
+        standing = rate_limit.take_tokens(self._of(key_id, tier), self._now_ns(), tokens)
+        self._last[key_id] = standing
+        return standing
 
     def give_tokens(self, key_id: str, tier: Tier, tokens: int) -> Standing:
         """See `Limiter.give_tokens`."""
-        buckets, levels = self._now(key_id, tier)
-        levels = self._levels[key_id] = rate_limit.give_tokens(buckets, levels, tokens)
-        return Standing(buckets, levels)
+        standing = rate_limit.after(self._of(key_id, tier), self._now_ns(), tokens=-tokens)
+        self._last[key_id] = standing
+        return standing
 
     def standing(self, key_id: str, tier: Tier) -> Standing:
         """See `Limiter.standing`."""
-        return Standing(*self._now(key_id, tier))
+        return rate_limit.after(self._of(key_id, tier), self._now_ns())
 
-    def lower(self, key_id: str, tier: Tier, most: Levels) -> None:
-        """Leave no more in the key's buckets than these levels, which are of now."""
-        _, levels = self._now(key_id, tier)
-        requests = tuple(min(pair) for pair in zip(levels.requests, most.requests, strict=True))
-        self._levels[key_id] = Levels(requests, min(levels.tokens, most.tokens), levels.at_ns)
+    def lower(self, key_id: str, tier: Tier, workers: int, whole: Standing) -> None:
+        """Leave no more in the key's buckets than a worker's part of the whole, which is of now."""
+        standing = self.standing(key_id, tier)
+        pairs = zip(standing.request_levels, whole.request_levels, strict=True)
+        burst, sustained, own = (min(level, most // workers) for level, most in pairs)
+        tokens = min(standing.token_level, whole.token_level // workers)
+        self._last[key_id] = replace(standing, request_levels=(burst, sustained, own), token_level=tokens)
 
-    def _now(self, key_id: str, tier: Tier) -> tuple[TierBuckets, Levels]:
-        """The key's buckets, refilled. The key counts as the newest from now on."""
+    def _of(self, key_id: str, tier: Tier) -> Standing:
+        """Where the key stood last, with the buckets that it has now. It counts as the newest from now on."""
+        last = self._last.get(key_id)
+        if last is None:
+            return self._fresh(key_id, tier)
+        self._last.move_to_end(key_id)
+        # A key hardly ever changes its tier, and to look for a tier's buckets hashes all its fields.
+        return last if last.buckets.tier is tier else replace(last, buckets=self._buckets_of(tier))
+
+    def _fresh(self, key_id: str, tier: Tier) -> Standing:
+        if len(self._last) >= KEYS_MAX:
+            self._last.popitem(last=False)
+        standing = self._last[key_id] = rate_limit.fresh(self._buckets_of(tier), self._now_ns())
+        return standing
+
+    def _buckets_of(self, tier: Tier) -> TierBuckets:
         buckets = self._buckets.get(tier)
         if buckets is None:
             buckets = self._buckets[tier] = TierBuckets.of(tier)
-        levels = self._levels.get(key_id)
-        now_ns = self._now_ns()
-        if levels is None:
-            levels = rate_limit.fresh(buckets, now_ns)
-            if len(self._levels) >= KEYS_MAX:
-                self._levels.popitem(last=False)
-            self._levels[key_id] = levels
-        else:
-            self._levels.move_to_end(key_id)
-            levels = rate_limit.refilled(buckets, levels, now_ns)
-        return buckets, levels
+        return buckets
 
 
 _guard: type[Limiter] = LocalLimiter

@@ -94,13 +94,13 @@ class Exchange:
 
     async def limit(self) -> None:
         """One request out of the key's buckets. Raises RateLimited."""
-        taken = await self.services.limiter.take_request(self.known_caller.key_id, self._tier)
-        self.standing = taken.standing
-        if taken.wait_ns:
+        standing = await self.services.limiter.take_request(self.known_caller.key_id, self._tier)
+        self.standing = standing
+        if standing.wait_ns:
             self.services.metrics.limited.inc("requests")
             raise RateLimited(
                 "Too many requests with this key. Retry after the time in Retry-After.",
-                retry_after_s=rate_limit.retry_after_s(taken.wait_ns),
+                retry_after_s=rate_limit.retry_after_s(standing.wait_ns),
             )
 
     async def admit_chat(self, request: ChatRequest, body_bytes: int) -> Serving[ChatPlan]:
@@ -180,14 +180,13 @@ class Exchange:
                 await self.repeatable.look()
         caller, limiter = self.known_caller, self.services.limiter
         reserved = quote.input_bound + quote.output_limit
-        taken = await limiter.take_tokens(caller.key_id, self._tier, reserved)
-        self.standing = taken.standing
-        if taken.wait_ns:
+        standing = self.standing = await limiter.take_tokens(caller.key_id, self._tier, reserved)
+        if standing.wait_ns:
             self.services.metrics.limited.inc("tokens")
             raise RateLimited(
                 "Too many tokens with this key in a minute. Retry after the time in Retry-After, or ask for "
                 "fewer tokens.",
-                retry_after_s=rate_limit.retry_after_s(taken.wait_ns),
+                retry_after_s=rate_limit.retry_after_s(standing.wait_ns),
             )
         op = OpenHold(
             request_id=self.request_id,

@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from llmdeal_litellm.buckets import KEYS_MAX, Limiter, LocalLimiter, Taken
+from llmdeal_litellm.buckets import KEYS_MAX, Limiter, LocalLimiter
 from llmdeal_litellm.catalog.model import Tier
 from llmdeal_litellm.fleet import PREFIX, Fleet, FleetDown
 from llmdeal_litellm.policy import rate_limit
-from llmdeal_litellm.policy.rate_limit import Levels, Standing, TierBuckets
+from llmdeal_litellm.policy.rate_limit import Standing, TierBuckets
 from llmdeal_litellm.redis_link import Script, Words
 
 KEYS = f"{PREFIX}buckets:"
@@ -94,21 +94,21 @@ class RedisLimiter:
 
     def __init__(self, fleet: Fleet, now_ns: Callable[[], int]) -> None:
         self._fleet = fleet
-        self._now_ns = now_ns
+        self.now_ns = now_ns
         self._alone = LocalLimiter(now_ns)
-        self._known: OrderedDict[str, Levels] = OrderedDict()
+        self._known: OrderedDict[str, Standing] = OrderedDict()
         """What Redis last said of a key, with what was given since."""
-        self._buckets: dict[Tier, tuple[TierBuckets, Words]] = {}
+        self._buckets: dict[int, tuple[TierBuckets, Words]] = {}
         self._shares: dict[tuple[Tier, int], Tier] = {}
 
-    async def take_request(self, key_id: str, tier: Tier) -> Taken:
+    async def take_request(self, key_id: str, tier: Tier) -> Standing:
         """See `Limiter.take_request`."""
         try:
             return await self._call(_Step(self, key_id, tier, REQUEST, 1))
         except FleetDown:
             return await self._alone.take_request(key_id, self._share(key_id, tier))
 
-    async def take_tokens(self, key_id: str, tier: Tier, tokens: int) -> Taken:
+    async def take_tokens(self, key_id: str, tier: Tier, tokens: int) -> Standing:
         """See `Limiter.take_tokens`. For a caller who leaves meanwhile nothing stays taken."""
         step = _Step(self, key_id, tier, TOKENS, tokens)
         try:
@@ -122,52 +122,48 @@ class RedisLimiter:
     def give_tokens(self, key_id: str, tier: Tier, tokens: int) -> Standing:
         """See `Limiter.give_tokens`. Redis is told in the background; what is lost on the way costs only
         limits."""
-        buckets, words = self.buckets_of(tier)
         step = _Step(self, key_id, tier, GIVE, tokens)
         try:
-            self._fleet.tell(STEP, (KEYS + key_id,), (GIVE, tokens, REDIS_CLOCK, *words), step)
+            self._fleet.tell(STEP, (KEYS + key_id,), (GIVE, tokens, REDIS_CLOCK, *step.words), step)
         except FleetDown:
             return self._alone.give_tokens(key_id, self._share(key_id, tier), tokens)
-        levels = rate_limit.give_tokens(buckets, self._levels(key_id, buckets), tokens)
-        self.remember(key_id, levels)
-        return Standing(buckets, levels)
+        standing = rate_limit.after(self._last(key_id, step.buckets), self.now_ns(), tokens=-tokens)
+        self.remember(key_id, standing)
+        return standing
 
     def standing(self, key_id: str, tier: Tier) -> Standing:
         """See `Limiter.standing`: as far as this worker knows."""
         if not self._fleet.up:
             return self._alone.standing(key_id, self._share(key_id, tier))
         buckets, _ = self.buckets_of(tier)
-        return Standing(buckets, self._levels(key_id, buckets))
+        return rate_limit.after(self._last(key_id, buckets), self.now_ns())
 
     def buckets_of(self, tier: Tier) -> tuple[TierBuckets, Words]:
         """A tier's buckets, and the script's arguments for them."""
-        found = self._buckets.get(tier)
+        # By identity: to hash all fields of a tier takes longer. The buckets name it, so that it stays alive.
+        found = self._buckets.get(id(tier))
         if found is None:
             buckets = TierBuckets.of(tier)
-            found = self._buckets[tier] = buckets, bucket_words(buckets)
+            found = self._buckets[id(tier)] = buckets, bucket_words(buckets)
         return found
 
-    def remember(self, key_id: str, levels: Levels) -> None:
+    def remember(self, key_id: str, standing: Standing) -> None:
         """What Redis has of the key now. The key that was quiet longest is forgotten first."""
-        self._known[key_id] = levels
+        self._known[key_id] = standing
         self._known.move_to_end(key_id)
         if len(self._known) > KEYS_MAX:
             self._known.popitem(last=False)
 
-    def now_ns(self) -> int:
-        """This process's monotonic clock."""
-        return self._now_ns()
-
-    def _call(self, step: "_Step") -> "asyncio.Future[Taken]":
-        _, words = self.buckets_of(step.tier)
-        arguments = (step.does, step.tokens, REDIS_CLOCK, *words)
+    def _call(self, step: "_Step") -> "asyncio.Future[Standing]":
+        arguments = (step.does, step.tokens, REDIS_CLOCK, *step.words)
         return self._fleet.call(STEP, (KEYS + step.key_id,), arguments, step)
 
-    def _levels(self, key_id: str, buckets: TierBuckets) -> Levels:
-        known, now_ns = self._known.get(key_id), self._now_ns()
+    def _last(self, key_id: str, buckets: TierBuckets) -> Standing:
+        """Where the key stood last, with the buckets that it has now."""
+        known = self._known.get(key_id)
         if known is None:
-            return rate_limit.fresh(buckets, now_ns)
-        return rate_limit.refilled(buckets, known, now_ns)
+            return rate_limit.fresh(buckets, self.now_ns())
+        return known if known.buckets is buckets else replace(known, buckets=buckets)
 
     def _share(self, key_id: str, tier: Tier) -> Tier:
         """The tier's share of this worker. At its first use since Redis went, the key's share of what it had
@@ -177,38 +173,35 @@ class RedisLimiter:
         if share is None:
             share = self._shares[tier, workers] = share_of(tier, workers)
         if key_id in self._known:
-            levels = self._levels(key_id, self.buckets_of(tier)[0])
+            last = self._last(key_id, self.buckets_of(tier)[0])
             del self._known[key_id]
-            requests = tuple(level // workers for level in levels.requests)
-            self._alone.lower(key_id, share, Levels(requests, levels.tokens // workers, levels.at_ns))
+            self._alone.lower(key_id, share, workers, rate_limit.after(last, self.now_ns()))
         return share
 
 
 class _Step:
     """One step under way. Reads its reply, and gives back what was taken for a caller who left."""
 
-    __slots__ = ("_left", "_limiter", "_taken", "does", "key_id", "tier", "tokens")
+    __slots__ = ("_left", "_limiter", "_taken", "buckets", "does", "key_id", "tokens", "words")
 
     def __init__(self, limiter: RedisLimiter, key_id: str, tier: Tier, does: bytes, tokens: int) -> None:
         self._limiter = limiter
         self.key_id = key_id
-        self.tier = tier
+        self.buckets, self.words = limiter.buckets_of(tier)
         self.does = does
         self.tokens = tokens
         self._taken = False
         self._left = False
 
-    def __call__(self, reply: list[int]) -> Taken:
-        buckets, _ = self._limiter.buckets_of(self.tier)
-        levels = levels_of(reply[1:], self._limiter.now_ns())
-        self._limiter.remember(self.key_id, levels)
-        standing = Standing(buckets, levels)
+    def __call__(self, reply: list[int]) -> Standing:
+        standing = standing_of(self.buckets, reply[1:], self._limiter.now_ns())
+        self._limiter.remember(self.key_id, standing)
         if not reply[0]:
-            return Taken(standing, self._wait_ns(buckets, levels))
+            return replace(standing, wait_ns=self._wait_ns(standing))
         self._taken = True
         if self._left:
             self._give_back()
-        return Taken(standing, 0)
+        return standing
 
     def leave(self) -> None:
         """Whoever asked has left, and does not know whether anything was taken."""
@@ -217,12 +210,12 @@ class _Step:
             self._give_back()
 
     def _give_back(self) -> None:
-        self._limiter.give_tokens(self.key_id, self.tier, self.tokens)
+        self._limiter.give_tokens(self.key_id, self.buckets.tier, self.tokens)
 
-    def _wait_ns(self, buckets: TierBuckets, levels: Levels) -> int:
+    def _wait_ns(self, refused: Standing) -> int:
         if self.does == REQUEST:
-            return rate_limit.take_request(buckets, levels)[1]
-        return rate_limit.take_tokens(buckets, levels, self.tokens)[1]
+            return rate_limit.take_request(refused, refused.at_ns).wait_ns
+        return rate_limit.take_tokens(refused, refused.at_ns, self.tokens).wait_ns
 
 
 def bucket_words(buckets: TierBuckets) -> Words:
@@ -234,9 +227,11 @@ def bucket_words(buckets: TierBuckets) -> Words:
     )
 
 
-def levels_of(parts: list[int], now_ns: int) -> Levels:
-    """Levels as the policy counts them, from the script's."""
-    return Levels(tuple(p * PARTS_RATIO for p in parts[:-1]), parts[-1] * PARTS_RATIO, now_ns)
+def standing_of(buckets: TierBuckets, levels: list[int], now_ns: int) -> Standing:
+    """Where a key stands, from the script's levels."""
+    burst, sustained, own, tokens = levels
+    request_levels = (burst * PARTS_RATIO, sustained * PARTS_RATIO, own * PARTS_RATIO)
+    return Standing(buckets, request_levels, tokens * PARTS_RATIO, now_ns)
 
 
 def share_of(tier: Tier, workers: int) -> Tier:

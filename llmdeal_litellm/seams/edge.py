@@ -96,7 +96,7 @@ class Edge:
             await http.respond_empty(_preflight(allowed))
             return
         _require(method, (allowed, "OPTIONS"))
-        http.standing = lambda: exchange.standing
+        http.limited = exchange
         await exchange.authenticate(http.headers)
         await exchange.limit()
         await endpoint(http, exchange)

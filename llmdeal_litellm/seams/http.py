@@ -5,7 +5,7 @@ Source: ASGI HTTP & WebSocket specification 2.4.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -45,6 +45,12 @@ class CallerLeft(Exception):
     """The client closed the connection before its answer was complete."""
 
 
+class Limited(Protocol):
+    """Whoever has limits: where they stand, once that is known."""
+
+    standing: Standing | None
+
+
 class HttpExchange:
     """Reads the request, writes the answer, and knows whether the answer has begun."""
 
@@ -64,8 +70,8 @@ class HttpExchange:
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.first: Mapping[bytes, bytes] = dict(reversed(self.headers))
         """The first header of each name."""
-        self.standing: Callable[[], Standing | None] = lambda: None
-        """Where the caller's limits stand when the answer begins."""
+        self.limited: Limited | None = None
+        """Whose limits are shown, as they stand when the answer begins."""
         self.started = False
         self.status: int | None = None
         self.code: str | None = None
@@ -178,7 +184,7 @@ class HttpExchange:
             await self._bounded(slowly)
 
     def _limits(self) -> Headers:
-        standing = self.standing()
+        standing = None if self.limited is None else self.limited.standing
         return () if standing is None else rate_limit.headers(standing)
 
     async def respond_empty(self, extra: Iterable[tuple[bytes, bytes]]) -> None:

@@ -1,7 +1,7 @@
 """The script takes and gives exactly what `policy/rate_limit.py` does, step by step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import redis
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llmdeal_litellm.catalog.model import Tier
 from llmdeal_litellm.policy import rate_limit
-from llmdeal_litellm.policy.rate_limit import Levels, TierBuckets
+from llmdeal_litellm.policy.rate_limit import Standing, TierBuckets
 from llmdeal_litellm.shared_buckets import (
     EXACT_MAX,
     GIVE,
@@ -20,7 +20,7 @@ from llmdeal_litellm.shared_buckets import (
     STEP,
     TOKENS,
     bucket_words,
-    levels_of,
+    standing_of,
 )
 
 KEY = "llmdeal:buckets:k"
@@ -47,17 +47,14 @@ class InRedis:
         self._script = client.register_script(STEP.text.decode())
         client.delete(KEY)
 
-    def does(self, step: Step, of: Tier, now_us: int | None) -> tuple[bool, Levels]:
-        """One step; whether it was done, and the levels."""
-        clock = REDIS_CLOCK if now_us is None else now_us
+    def does(self, step: Step, of: Tier, now_us: int | None) -> tuple[bool, Standing]:
+        """One step; whether it was done, and where the key stands."""
+        clock, buckets = REDIS_CLOCK if now_us is None else now_us, TierBuckets.of(of)
         with self._client.pipeline() as at_once:
-            self._script(
-                [KEY], [step.does, step.tokens, clock, *bucket_words(TierBuckets.of(of))], client=at_once
-            )
+            self._script([KEY], [step.does, step.tokens, clock, *bucket_words(buckets)], client=at_once)
             at_once.persist(KEY)  # or a machine that is busy for a second lets it expire
-            done, *parts = at_once.execute()[0]
-        at_ns = 1000 * (now_us or 0)
-        return bool(done), levels_of(parts, at_ns)
+            done, *levels = at_once.execute()[0]
+        return bool(done), standing_of(buckets, levels, 1000 * (now_us or 0))
 
     @property
     def kept(self) -> list[int]:
@@ -65,16 +62,13 @@ class InRedis:
         return [int(number) for number in self._client.get(KEY).split()]
 
 
-def policy_does(step: Step, of: Tier, levels: Levels) -> tuple[bool, Levels]:
+def policy_does(step: Step, last: Standing, now_ns: int) -> Standing:
     """The same by the policy."""
-    buckets = TierBuckets.of(of)
     if step.does == GIVE:
-        return True, rate_limit.give_tokens(buckets, levels, step.tokens)
+        return rate_limit.after(last, now_ns, tokens=-step.tokens)
     if step.does == REQUEST:
-        levels, wait_ns = rate_limit.take_request(buckets, levels)
-    else:
-        levels, wait_ns = rate_limit.take_tokens(buckets, levels, step.tokens)
-    return wait_ns == 0, levels
+        return rate_limit.take_request(last, now_ns)
+    return rate_limit.take_tokens(last, now_ns, step.tokens)
 
 
 small = st.integers(1, 60)
@@ -104,19 +98,19 @@ def test_it_does_what_the_policy_does(
 ) -> None:
     """Whether each step is done, and every level to the last part; now and then the key's tier changes."""
     there, now_us = InRedis(operator), START_US
-    levels = rate_limit.fresh(
+    standing = rate_limit.fresh(
         TierBuckets.of(second if schedule[0].of_second_tier else first), 1000 * START_US
     )
     for number, step in enumerate(schedule):
         now_us += step.after_us if number else 0
         of = second if step.of_second_tier else first
-        levels = rate_limit.refilled(TierBuckets.of(of), levels, 1000 * now_us)
+        last = replace(standing, buckets=TierBuckets.of(of))
 
-        done, levels = policy_does(step, of, levels)
+        standing = policy_does(step, last, 1000 * now_us)
 
         found = there.does(step, of, now_us)
-        assert found == (done, Levels(levels.requests, levels.tokens, 1000 * now_us))
-        assert there.kept[0] == levels.at_ns // 1000
+        assert found == (standing.wait_ns == 0, replace(standing, at_ns=1000 * now_us))
+        assert there.kept[0] == standing.at_ns // 1000
 
 
 def test_it_goes_by_the_clock_of_redis(operator: "redis.Redis") -> None:
@@ -146,9 +140,9 @@ def test_what_cannot_be_read_counts_as_full(operator: "redis.Redis", kept: bytes
     there, of = InRedis(operator), tier(rpm=7)
     operator.set(KEY, kept)
 
-    done, levels = there.does(Step(0, REQUEST, 1), of, START_US)
+    done, standing = there.does(Step(0, REQUEST, 1), of, START_US)
     assert done
-    assert levels.requests == tuple(b.full - rate_limit.PARTS_PER_TOKEN for b in TierBuckets.of(of).requests)
+    assert standing == rate_limit.after(rate_limit.fresh(TierBuckets.of(of), 0), START_US * 1000, requests=1)
 
 
 @pytest.mark.parametrize(

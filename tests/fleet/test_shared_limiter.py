@@ -11,8 +11,8 @@ from fault_proxy import FaultProxy
 from fleet_workers import Worker, eventually, tier, workers
 from redis_server import RedisServer
 
-from llmdeal_litellm.buckets import Taken
 from llmdeal_litellm.catalog.model import Tier
+from llmdeal_litellm.policy.rate_limit import Standing
 from llmdeal_litellm.redis_link import Script
 from llmdeal_litellm.shared_buckets import share_of
 
@@ -32,18 +32,18 @@ async def cut_off(count: int, server: RedisServer) -> AsyncIterator[Sequence[Wor
         yield some
 
 
-async def let_in(take: Callable[[Worker], Awaitable[Taken]], some: Sequence[Worker], each: int) -> int:
+async def let_in(take: Callable[[Worker], Awaitable[Standing]], some: Sequence[Worker], each: int) -> int:
     """How many are let in when so many ask each worker, all at once."""
     taken = await asyncio.gather(*(take(one) for one in some for _ in range(each)))
     return sum(t.wait_ns == 0 for t in taken)
 
 
-def request(of: Tier, key: str = "k") -> Callable[[Worker], Awaitable[Taken]]:
+def request(of: Tier, key: str = "k") -> Callable[[Worker], Awaitable[Standing]]:
     """One request."""
     return lambda one: one.limiter.take_request(key, of)
 
 
-def tokens(of: Tier, count: int, key: str = "k") -> Callable[[Worker], Awaitable[Taken]]:
+def tokens(of: Tier, count: int, key: str = "k") -> Callable[[Worker], Awaitable[Standing]]:
     """So many tokens."""
     return lambda one: one.limiter.take_tokens(key, of, count)
 
@@ -89,8 +89,8 @@ class TestShared:
             for _ in range(7):
                 await second.limiter.take_request("k", SLOW)
             taken = await first.limiter.take_request("k", SLOW)
-            assert taken.standing.requests.remaining == 12
-            assert first.limiter.standing("k", SLOW) == taken.standing
+            assert taken.requests.remaining == 12
+            assert first.limiter.standing("k", SLOW) == taken
             first.clock.pass_s(6)
             assert first.limiter.standing("k", SLOW).requests.remaining == 14
 
@@ -111,7 +111,7 @@ class TestShared:
         async with workers(url, url) as (first, second):
             assert (await first.limiter.take_tokens("k", SLOW, 2500)).wait_ns == 0
             refused = await second.limiter.take_tokens("k", SLOW, 1)
-            assert refused.standing.tokens.remaining == 0
+            assert refused.tokens.remaining == 0
             assert 80e9 < refused.wait_ns <= 91e9
 
     @pytest.mark.parametrize("answered", [False, True], ids=["before the answer", "after it"])
@@ -127,7 +127,7 @@ class TestShared:
                     await one.fleet.call(NOTHING, (), (), lambda _, task=task: task.cancel())
                 task.cancel()
                 [end] = await asyncio.gather(task, return_exceptions=True)
-                if isinstance(end, Taken):
+                if isinstance(end, Standing):
                     assert end.wait_ns == 0
                     one.limiter.give_tokens("k", SLOW, 1000)
                 left += isinstance(end, asyncio.CancelledError)

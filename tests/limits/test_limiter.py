@@ -74,7 +74,7 @@ async def test_looking_takes_nothing() -> None:
 
     first = limiter.standing("k", SMALL)
     assert all(limiter.standing("k", SMALL) == first for _ in range(100))
-    assert (await limiter.take_request("k", SMALL)).standing.requests.remaining == 24
+    assert (await limiter.take_request("k", SMALL)).requests.remaining == 24
 
 
 async def test_a_key_of_a_larger_tier_refills_to_its_size() -> None:

@@ -17,7 +17,7 @@ from processes import REPOSITORY
 from llmdeal_litellm.catalog.load import load_catalog
 from llmdeal_litellm.catalog.model import Tier
 from llmdeal_litellm.policy import rate_limit
-from llmdeal_litellm.policy.rate_limit import NANOS_PER_S, Bucket, Levels, TierBuckets
+from llmdeal_litellm.policy.rate_limit import NANOS_PER_S, Bucket, Standing, TierBuckets
 
 MINUTE_NS, BURST_NS = 60 * NANOS_PER_S, 10 * NANOS_PER_S
 SHIPPED = dict(load_catalog((REPOSITORY / "config.yaml").read_text(), "config.yaml", {}).catalog.tiers)
@@ -80,21 +80,21 @@ def within_published(times: Iterable[int], of: Tier) -> list[int]:
 
 
 class Caller:
-    """One key's levels over time."""
+    """Where one key stands over time."""
 
     def __init__(self, of: Tier) -> None:
         self.buckets = TierBuckets.of(of)
-        self.levels = rate_limit.fresh(self.buckets, 0)
+        self.standing = rate_limit.fresh(self.buckets, 0)
 
-    def at(self, now_ns: int) -> Levels:
-        """Its levels at this moment."""
-        self.levels = rate_limit.refilled(self.buckets, self.levels, now_ns)
-        return self.levels
+    def at(self, now_ns: int) -> Standing:
+        """Where it stands at this moment."""
+        self.standing = rate_limit.after(self.standing, now_ns)
+        return self.standing
 
     def asks(self, now_ns: int) -> int:
         """One request; returns the wait, 0 when it was let in."""
-        self.levels, wait_ns = rate_limit.take_request(self.buckets, self.at(now_ns))
-        return wait_ns
+        self.standing = rate_limit.take_request(self.standing, now_ns)
+        return self.standing.wait_ns
 
 
 class Definition:
@@ -157,7 +157,7 @@ def test_exactly_what_the_buckets_allow_is_let_in(of: Tier, schedule: list[Burst
             for definition in definitions:
                 definition.admit(now_ns)
         else:
-            assert caller.levels == before
+            assert caller.standing == before
 
 
 @settings(max_examples=80, deadline=None)
@@ -175,8 +175,7 @@ def test_who_waits_as_told_is_let_in(of: Tier, schedule: list[Burst]) -> None:
         assert seconds == 1 or told_ns - NANOS_PER_S < now_ns + wait_ns
         tries = [(now_ns + wait_ns - 1, False), (now_ns + wait_ns, True), (told_ns, True)]
         for then_ns, expected in tries:
-            levels = rate_limit.refilled(caller.buckets, caller.levels, then_ns)
-            assert (rate_limit.take_request(caller.buckets, levels)[1] == 0) is expected
+            assert (rate_limit.take_request(caller.standing, then_ns).wait_ns == 0) is expected
 
 
 def test_a_clock_that_stands_or_goes_back_gives_nothing() -> None:
@@ -185,7 +184,7 @@ def test_a_clock_that_stands_or_goes_back_gives_nothing() -> None:
     assert caller.asks(NANOS_PER_S) == 0
 
     assert caller.asks(NANOS_PER_S) == caller.asks(0) == BURST_NS
-    assert caller.levels.at_ns == NANOS_PER_S
+    assert caller.standing.at_ns == NANOS_PER_S
 
 
 @dataclass
@@ -228,17 +227,17 @@ def test_tokens_are_reserved_and_corrected(tpm: int, requests: list[tuple[int, i
         now_ns += gap_ns
         model.pass_to(now_ns)
         before = caller.at(now_ns)
-        caller.levels, wait_ns = rate_limit.take_tokens(caller.buckets, before, reserved)
-        assert wait_ns == model.wait_ns(reserved)
-        if wait_ns:
-            assert caller.levels == before
+        caller.standing = rate_limit.take_tokens(caller.standing, now_ns, reserved)
+        assert caller.standing.wait_ns == model.wait_ns(reserved)
+        if caller.standing.wait_ns:
+            assert caller.standing == before
             continue
         model.take(reserved)
         back = reserved - int(reserved * share)
         model.take(-back)
-        caller.levels = rate_limit.give_tokens(caller.buckets, caller.levels, back)
-        assert Fraction(caller.levels.tokens, MINUTE_NS) == model.level
-        shown = rate_limit.Standing(caller.buckets, caller.levels).tokens
+        caller.standing = rate_limit.after(caller.standing, now_ns, tokens=-back)
+        assert Fraction(caller.standing.token_level, MINUTE_NS) == model.level
+        shown = caller.standing.tokens
         assert (shown.limit, shown.remaining) == (tpm, max(0, model.level // 1))
         assert shown.reset_ns == model.wait_ns(tpm)
 
@@ -246,14 +245,13 @@ def test_tokens_are_reserved_and_corrected(tpm: int, requests: list[tuple[int, i
 def test_a_request_above_the_whole_cap_waits_for_a_full_bucket_and_leaves_a_debt() -> None:
     """2.5 times the cap: let in when full, then a minute and a half in which nothing is."""
     caller = Caller(tier(tpm=1000))
-    caller.levels, first = rate_limit.take_tokens(caller.buckets, caller.at(0), 2500)
-    _, after = rate_limit.take_tokens(caller.buckets, caller.at(0), 1)
-    _, paid_off = rate_limit.take_tokens(caller.buckets, caller.at(90 * NANOS_PER_S), 1)
-    _, not_full = rate_limit.take_tokens(caller.buckets, caller.at(150 * NANOS_PER_S - 1), 2500)
-    _, full = rate_limit.take_tokens(caller.buckets, caller.at(150 * NANOS_PER_S), 2500)
+    first = rate_limit.take_tokens(caller.at(0), 0, 2500)
+    later = [(0, 1), (90 * NANOS_PER_S, 1), (150 * NANOS_PER_S - 1, 2500), (150 * NANOS_PER_S, 2500)]
+    waits = [rate_limit.take_tokens(first, now_ns, tokens).wait_ns for now_ns, tokens in later]
 
-    assert (first, after, paid_off, not_full, full) == (0, 90_060_000_000, 60_000_000, 1, 0)
-    assert rate_limit.retry_after_s(after) == 60
+    assert first.wait_ns == 0
+    assert waits == [90_060_000_000, 60_000_000, 1, 0]
+    assert rate_limit.retry_after_s(waits[0]) == 60
 
 
 def test_giving_back_in_full_leaves_no_trace() -> None:
@@ -261,9 +259,9 @@ def test_giving_back_in_full_leaves_no_trace() -> None:
     caller = Caller(tier(tpm=1000))
     for tokens in (1, 1000, 2500):
         before = caller.at(0)
-        taken, wait_ns = rate_limit.take_tokens(caller.buckets, before, tokens)
-        assert wait_ns == 0
-        assert rate_limit.give_tokens(caller.buckets, taken, tokens) == before
+        taken = rate_limit.take_tokens(before, 0, tokens)
+        assert taken.wait_ns == 0
+        assert rate_limit.after(taken, 0, tokens=-tokens) == before
 
 
 def parsed_ms(text: str) -> Fraction:
@@ -311,12 +309,11 @@ def test_the_headers_say_what_happens_next(of: Tier, schedule: list[Burst]) -> N
     times = times_of(schedule, min(of.requests_per_minute, 60))
     for now_ns in times:
         caller.asks(now_ns)
-    standing = rate_limit.Standing(caller.buckets, caller.levels)
-    fields = dict(rate_limit.headers(standing))
+    fields = dict(rate_limit.headers(caller.standing))
     assert list(fields) == SIX_HEADERS
     limit, remaining = (int(fields[name]) for name in SIX_HEADERS[:2])
-    assert remaining == min(p // MINUTE_NS for p in caller.levels.requests)
-    pairs = zip(caller.buckets.requests, caller.levels.requests, strict=True)
+    assert remaining == min(p // MINUTE_NS for p in caller.standing.request_levels)
+    pairs = zip(caller.buckets.requests, caller.standing.request_levels, strict=True)
     full_ns = [b.wait_ns(p, limit) for b, p in pairs if (b.capacity, p // MINUTE_NS) == (limit, remaining)]
     assert parsed_ms(fields[SIX_HEADERS[2]].decode()) in [-(-ns // 1_000_000) for ns in full_ns]
 
@@ -334,7 +331,7 @@ def least(of: Tier) -> int:
 def test_a_fresh_key_is_shown_the_smallest_bucket(name: str) -> None:
     """All six numbers of a key that has done nothing."""
     of = SHIPPED[name]
-    shown = rate_limit.Standing(TierBuckets.of(of), rate_limit.fresh(TierBuckets.of(of), 0))
+    shown = rate_limit.fresh(TierBuckets.of(of), 0)
 
     values = [str(least(of)), str(least(of)), "0s", str(of.tpm), str(of.tpm), "0s"]
     assert rate_limit.headers(shown) == tuple(zip(SIX_HEADERS, map(str.encode, values), strict=True))
