@@ -81,17 +81,24 @@ class Script:
 
 
 class _Call:
-    """A call without an answer so far. `resend` is what to send when Redis does not know the script."""
+    """A call without an answer so far. `script` is what to send instead of its digest, the second of `words`,
+    when Redis does not know it."""
 
-    __slots__ = ("asked_s", "future", "heard", "resend")
+    __slots__ = ("asked_s", "future", "heard", "script", "words")
 
     def __init__(
-        self, future: "asyncio.Future[Any] | None", heard: Heard | None, asked_s: float, resend: Words | None
+        self,
+        future: "asyncio.Future[Any] | None",
+        heard: Heard | None,
+        asked_s: float,
+        words: Words,
+        script: Script | None,
     ) -> None:
         self.future = future
         self.heard = heard
         self.asked_s = asked_s
-        self.resend = resend
+        self.words = words
+        self.script = script
 
 
 class RedisLink(asyncio.Protocol):
@@ -145,14 +152,12 @@ class RedisLink(asyncio.Protocol):
     ) -> "asyncio.Future[T]":
         """Run a script: one round trip. `heard` is run even when nobody waits for the answer any more."""
         future: asyncio.Future[T] = self._loop.create_future()
-        behind = (len(keys), *keys, *arguments)
-        self._send((b"EVALSHA", script.digest, *behind), future, heard, (b"EVAL", script.text, *behind))
+        self._send((b"EVALSHA", script.digest, len(keys), *keys, *arguments), future, heard, script)
         return future
 
     def tell(self, script: Script, keys: Words, arguments: Words, heard: Heard | None = None) -> None:
         """As `call`, with nobody waiting: when the connection ends before the answer, nothing is heard."""
-        behind = (len(keys), *keys, *arguments)
-        self._send((b"EVALSHA", script.digest, *behind), None, heard, (b"EVAL", script.text, *behind))
+        self._send((b"EVALSHA", script.digest, len(keys), *keys, *arguments), None, heard, script)
 
     def subscribe(self, channels: Words) -> None:
         """Have messages on these channels passed on. It has no answer of its own."""
@@ -163,9 +168,9 @@ class RedisLink(asyncio.Protocol):
         words: Words,
         future: "asyncio.Future[Any] | None",
         heard: Heard | None,
-        resend: Words | None,
+        script: Script | None,
     ) -> None:
-        self._calls.append(_Call(future, heard, self._loop.time(), resend))
+        self._calls.append(_Call(future, heard, self._loop.time(), words, script))
         if len(self._calls) > UNANSWERED_MAX:
             self.lose(f"{UNANSWERED_MAX} calls without an answer")
             return
@@ -236,9 +241,10 @@ class RedisLink(asyncio.Protocol):
             call.future.set_result(result)
 
     def _refused(self, call: _Call, error: str) -> None:
-        if error.startswith("NOSCRIPT") and call.resend is not None:
-            self._calls.append(_Call(call.future, call.heard, call.asked_s, None))
-            self._write(call.resend)
+        if error.startswith("NOSCRIPT") and call.script is not None:
+            words = (b"EVAL", call.script.text, *call.words[2:])
+            self._calls.append(_Call(call.future, call.heard, call.asked_s, words, None))
+            self._write(words)
             return
         self._calls.appendleft(call)
         self.lose(error)
