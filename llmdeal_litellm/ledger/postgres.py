@@ -74,6 +74,8 @@ class PostgresDatabase(Database):
         self._writing: Raw | None = None
         self._later: list[dict[str, tuple[str, str]]] = []
         self._begun_us: int | None = None
+        self._changed = False
+        """Whether the transaction has anything to be written."""
 
     @property
     def raw(self) -> Raw:
@@ -120,7 +122,7 @@ class PostgresDatabase(Database):
     def run(self, statement: str, values: Values = ()) -> int:
         """See `Database.run`."""
         self._flush()
-        raw = self.raw
+        raw, self._changed = self.raw, True
         with named():
             return raw.execute(placeholders(statement), values or None).rowcount
 
@@ -194,13 +196,20 @@ class PostgresDatabase(Database):
             begun = raw.execute(f"BEGIN; {CLOCK}", prepare=False)
             begun.nextset()
             self._begun_us = int(begun.fetchall()[0][0])
-        self._writing = raw
+        self._writing, self._changed = raw, False
 
     def commit(self) -> None:
         """See `Database.commit`. What has not been sent, and COMMIT, which the server leaves out when one of
-        them fails. On the connection that the transaction was begun on, and no other."""
+        them fails. On the connection that the transaction was begun on, and no other. Where nothing was
+        changed it is rolled back: for rows that were locked alone the server would write, and wait for the
+        disk."""
         raw, changes = self._writing, self._changes()
         assert raw is not None, "nothing was begun"
+        if not changes and not self._changed:
+            self._writing = self._begun_us = None
+            with named():
+                raw.execute("ROLLBACK")
+            return
         self._writing = self._begun_us = None
         try:
             with named(), raw.pipeline() if changes else nullcontext():

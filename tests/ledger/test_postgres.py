@@ -17,6 +17,8 @@ from llmdeal_litellm.ledger.ops import (
     Closed,
     Held,
     MarkDelivered,
+    Reason,
+    Refused,
 )
 from llmdeal_litellm.ledger.postgres_connection import ANSWER_S
 from llmdeal_litellm.ledger.rows import US_PER_S, Lease
@@ -205,6 +207,17 @@ class TestLedger:
             assert ledger.healthy
         assert shop.balance() == Balance(15 * HOLD, 0)
         assert shop.failed() == {}
+
+    async def test_a_refusal_waits_for_no_commit(self, network: CutNetwork) -> None:
+        """Nothing is written for it, and so nobody waits for the disk."""
+        shop = Shop(network.place, funds=HOLD - 1)
+        async with running(shop, database=network.open_ledger()) as ledger:
+            await ledger.open_hold(shop.request("warm"))
+            network.proxy.commit_delay_s = 60.0
+            refused = await ledger.open_hold(shop.request("r0"))
+            network.proxy.commit_delay_s = 0.0
+        assert isinstance(refused, Refused)
+        assert refused.reason is Reason.FUNDS
 
     async def test_a_hold_whose_commit_was_lost_is_there_once(self, network: CutNetwork) -> None:
         """The answer to the commit is lost, the hold is written: the second try finds it."""
