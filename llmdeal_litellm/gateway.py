@@ -18,6 +18,7 @@ from llmdeal_litellm.accounts.byo import ByoKeys
 from llmdeal_litellm.accounts.callers import Callers
 from llmdeal_litellm.accounts.sealing import Cipher
 from llmdeal_litellm.accounts.secrets import WrongSecret, check_pepper, open_cipher
+from llmdeal_litellm.background import lament
 from llmdeal_litellm.buckets import Limiter, LocalLimiter
 from llmdeal_litellm.catalog.model import Catalog, Deployment, Egress, Member
 from llmdeal_litellm.consortium import Consortium
@@ -176,7 +177,7 @@ class Gateway:
         self._warm_up()
         self._running = [asyncio.create_task(work) for work in (self._report(), self._join())]
         for task in self._running:
-            task.add_done_callback(_lament)
+            task.add_done_callback(lament)
         return ended
 
     async def _join(self) -> None:
@@ -240,12 +241,6 @@ def new_request_id() -> str:
     """`req_` and 24 hex digits: 48 bits of milliseconds, so that ids made together lie together in an index,
     and 48 random bits."""
     return f"req_{time.time_ns() // 1_000_000:012x}{os.urandom(6).hex()}"
-
-
-def _lament(task: asyncio.Task[None]) -> None:
-    """What runs as long as the gateway would end in silence by a defect."""
-    if not task.cancelled() and (defect := task.exception()) is not None:
-        log.critical("%s has died, restart this process: %s", task.get_coro(), defect, exc_info=defect)
 
 
 def _fleet(settings: Settings, worker: str, metrics: Metrics, workers: int) -> Fleet | None:

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "llmdeal_litellm"
 
 LAYERS = (
-    ("counting", "errors", "money", "limits", "metrics", "redis_link", "values"),
+    ("background", "counting", "errors", "money", "limits", "metrics", "redis_link", "values"),
     ("catalog", "fleet"),
     ("policy", "ledger"),
     (

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from llmdeal_litellm.background import lament
 from llmdeal_litellm.ledger.batch import DEFECTS, run_batch
 from llmdeal_litellm.ledger.committer import Committer
 from llmdeal_litellm.ledger.database import Conflict, Database, StoreBusy, StoreFailed
@@ -120,7 +121,7 @@ class GroupLedger:
         ended = 0 if self._database.is_shared else self._keeper.reap(all_of_them=True)
         self._data_version = self._database.foreign_version()
         self._writing = loop.create_task(self._write())
-        self._writing.add_done_callback(_lament)
+        self._writing.add_done_callback(lament)
         self._spooling = loop.create_task(self._spool_what_waits())
         return replayed + ended
 
@@ -389,12 +390,6 @@ class GroupLedger:
         if version != self._data_version:
             self._data_version = version
             self._on_foreign_write()
-
-
-def _lament(writing: asyncio.Task[None]) -> None:
-    """A writer that ends unasked would do so in silence: from then on nothing is held."""
-    if not writing.cancelled() and (defect := writing.exception()) is not None:
-        log.critical("the ledger's writer has died: %s", defect, exc_info=defect)
 
 
 _guard: type[Ledger] = GroupLedger
