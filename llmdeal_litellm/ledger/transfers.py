@@ -259,9 +259,9 @@ def close_hold(batch: Batch, op: CloseHold) -> Result:
         payee_share=None if payee is None else payee.share,
     )
     batch.book_charge(record, charged, payee)
-    loss = _loss(hold, rule, billed, op.claim)
-    batch.book(record, HOUSE_LOSS, -loss)
-    batch.book(record, HOUSE_UPSTREAM_COST, loss)
+    if loss := _loss(hold, rule, billed, op.claim):
+        batch.book(record, HOUSE_LOSS, -loss)
+        batch.book(record, HOUSE_UPSTREAM_COST, loss)
     key.at(batch.now_us).charge(charged)
     key.held -= hold.amount
     key.open_holds -= 1

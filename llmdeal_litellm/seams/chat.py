@@ -35,7 +35,7 @@ async def chat_completion(http: HttpExchange, exchange: Exchange) -> None:
     body = await http.read_json(limits.BODY_BYTES_MAX)
     request = parse_chat(body)
     _repeatable(http, exchange, "chat", body)
-    await http.until_hangup(_or_again(http, _chat(http, exchange, request)))
+    await _once(http, exchange, _chat(http, exchange, request))
 
 
 def _repeatable(http: HttpExchange, exchange: Exchange, path: str, body: JsonObject) -> None:
@@ -45,6 +45,11 @@ def _repeatable(http: HttpExchange, exchange: Exchange, path: str, body: JsonObj
     account_id = exchange.known_caller.account_id
     exchange.repeatable = repeatable(exchange.services, account_id, http.headers, path, body)
     http.outlives_caller = True
+
+
+def _once(http: HttpExchange, exchange: Exchange, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
+    """Do the work of a request while its client is there; one that may be a repetition: see `_or_again`."""
+    return http.until_hangup(work if exchange.repeatable is None else _or_again(http, work))
 
 
 async def _or_again(http: HttpExchange, work: Coroutine[Any, Any, None]) -> None:
@@ -75,10 +80,15 @@ async def _plain(
     answer = await _first_that_answers(exchange, serving, answer_of)
     exchange.note_output()
     exchange.delivered.add([answer])
+    our_limit = _our_limit(exchange, request)
     rendered = await _settled(
-        exchange, answer, request, lambda billed: render_answer(exchange.identity(), answer, billed)
+        exchange,
+        answer,
+        request,
+        our_limit,
+        lambda billed: render_answer(exchange.identity(), answer, billed),
     )
-    await http.respond(200, rendered, _header(_our_limit(exchange, request)))
+    await http.respond(200, rendered, _header(our_limit))
 
 
 async def _first_that_answers(
@@ -97,7 +107,11 @@ async def _first_that_answers(
 
 
 async def _settled(
-    exchange: Exchange, ending: Answer | Delta, request: ChatRequest, render: Callable[[Billed], bytes]
+    exchange: Exchange,
+    ending: Answer | Delta,
+    request: ChatRequest,
+    our_limit: int | None,
+    render: Callable[[Billed], bytes],
 ) -> bytes:
     """End the hold of an answer that ended by itself; returns its bytes, or its last ones, which show the
     usage that was billed."""
@@ -106,7 +120,7 @@ async def _settled(
     tell_of(exchange, request, ending.finish_reason or "", claim)
     rule = exchange.rule_for(ending.finish_reason or "", claim, stop_given=bool(request.stop))
     rendered = render(billed)
-    answer = answers.Answered(rendered, request.stream, _our_limit(exchange, request))
+    answer = answers.Answered(rendered, request.stream, our_limit)
     if rule is Rule.EMPTY_ANSWER:
         return render(await exchange.close_empty(billed, claim, answer))
     await exchange.close_answered(billed, claim, answer)
@@ -115,9 +129,8 @@ async def _settled(
 
 def _our_limit(exchange: Exchange, request: ChatRequest) -> int | None:
     """The output limit, whenever it is ours and not the caller's."""
-    if request.output_limit is not None and request.output_limit <= exchange.output_limit:
-        return None
-    return exchange.output_limit
+    limit, asked = exchange.output_limit, request.output_limit
+    return None if asked is not None and asked <= limit else limit
 
 
 def _header(our_limit: int | None) -> Headers:
@@ -248,6 +261,7 @@ class _Stream:
             self._exchange,
             ending,
             self._request,
+            _our_limit(self._exchange, self._request),
             lambda billed: self._chunks().finish(reason, billed, include_usage=include_usage),
         )
         if not self._http.started:
@@ -267,7 +281,7 @@ async def embeddings(http: HttpExchange, exchange: Exchange) -> None:
     body = await http.read_json(limits.BODY_BYTES_MAX)
     request = parse_embeddings(body, exchange.services.decode)
     _repeatable(http, exchange, "embeddings", body)
-    await http.until_hangup(_or_again(http, _embeddings(http, exchange, request)))
+    await _once(http, exchange, _embeddings(http, exchange, request))
 
 
 async def _embeddings(http: HttpExchange, exchange: Exchange, request: EmbeddingRequest) -> None:

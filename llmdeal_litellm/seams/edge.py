@@ -51,20 +51,20 @@ class Edge:
         self._inner = inner
         self._services = services
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http":
+            return self._http(scope, receive, send)
         if scope["type"] == "lifespan":
-            await self._inner(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return self._inner(scope, receive, send)
+        return send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = self._services.new_request_id()
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
         http = HttpExchange(scope, receive, send, request_id, self._services.catalog.deadlines.unread_s)
         exchange = Exchange(self._services, request_id)
         try:
-            await self._answer(scope, http, exchange)
+            await self._answer(path, scope["method"], http, exchange)
         except CallerLeft:
             http.code = request_log.CALLER_LEFT
         except asyncio.CancelledError:
@@ -81,12 +81,11 @@ class Edge:
             await _tell(http, InternalError())
         finally:
             exchange.abandon()
-            if not _is_probe(scope):
-                request_log.write(exchange, path=_shown(scope), status=http.status, code=http.code)
+            # A supervisor's question comes every few seconds, and is no customer's request.
+            if path not in OPEN_PATHS:
+                request_log.write(exchange, path=_shown(path), status=http.status, code=http.code)
 
-    async def _answer(self, scope: Scope, http: HttpExchange, exchange: Exchange) -> None:
-        path: bytes = scope.get("raw_path") or scope["path"].encode()
-        method: str = scope["method"]
+    async def _answer(self, path: bytes, method: str, http: HttpExchange, exchange: Exchange) -> None:
         if path in OPEN_PATHS:
             _require(method, ("GET",))
             await self._health(http, OPEN_PATHS[path])
@@ -109,14 +108,8 @@ class Edge:
         await http.respond(200, b'{"status":"ok"}')
 
 
-def _is_probe(scope: Scope) -> bool:
-    """Whether it is a supervisor's question, which comes every few seconds and is no customer's request."""
-    return scope.get("raw_path") in OPEN_PATHS
-
-
-def _shown(scope: Scope) -> str:
+def _shown(path: bytes) -> str:
     """The path as it is logged and counted: one of the table's, never a caller's own text."""
-    path: bytes = scope.get("raw_path") or scope["path"].encode()
     if path in TABLE:
         return path.decode()
     return "/v1/models/{id}" if path.startswith(MODEL_PREFIX) else "other"
