@@ -233,6 +233,7 @@ def test_a_stream_that_was_short_of_its_day_goes_on_in_the_next(
         assert covered(gateway, holder) == WINDOW
         gateway.calendar.pass_s(2)
     text, last, _ = ending(call)
+    gateway.settled(holder)
 
     assert (len(text.split()), last["choices"][0]["finish_reason"]) == (6000, "stop")
     assert key_of(gateway, holder).day_spent == -gateway.ends_of(holder)[-1]["balance_change"]

@@ -104,12 +104,17 @@ def test_a_commit_that_is_lost_beside_the_requests_refuses_nobody(
     store is there, its callers do not notice."""
     world.config = fleet_config(world.simulator, lease_s=3)
     [worker] = world.start(1, LLMDEAL_DATABASE_URL=proxy.url_for(world.database_url))
-    callers = world.callers(4)
+    [waiting, *callers] = world.callers(5)
+    # Something for that transaction to write: the lease of a hold, whose answer says nothing for a while.
+    world.script("slow", model=SLOW_MODEL, delay_ms=5000, times=1)
+    stream = world.ask(worker, waiting, model=SLOW, stream=True, words=2)
+    until(lambda: world.open_holds(waiting), what="the hold of the stream")
     for _ in range(3):
         lose_next_commit(proxy)
         seen = [world.ask(worker, caller).end() for caller in callers]
         assert [str(one) for one in seen if one.status != 200] == []
     assert "cannot be written" not in worker.log
+    assert stream.end().whole
 
 
 def test_a_worker_that_starts_leaves_the_holds_of_the_living_alone(world: OutageWorld) -> None:
