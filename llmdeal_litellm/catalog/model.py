@@ -281,10 +281,6 @@ class Catalog:
     """Providers that accounts may bring keys of, and the address of each that is not called at its own; None:
     all that the gateway knows."""
 
-    def find(self, model: str) -> Alias | None:
-        """The alias that `model` names exactly, or None."""
-        return self.names.get(model)
-
     def deployments(self) -> tuple[Deployment, ...]:
         """Each deployment once, in file order."""
         seen: dict[str, Deployment] = {}

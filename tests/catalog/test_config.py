@@ -86,7 +86,7 @@ def test_reference_tables(
     )
     assert (alias.kind, alias.tiers, alias.context_window) == (kind, tiers, window)
     assert (alias.wallet, alias.needs_addon) == (Wallet.BASE, False)
-    assert catalog.find(name) is alias
+    assert catalog.names.get(name) is alias
 
 
 def test_nothing_beside_the_reference(catalog: Catalog) -> None:
@@ -98,7 +98,7 @@ def test_nothing_beside_the_reference(catalog: Catalog) -> None:
 @pytest.mark.parametrize(("short", "alias"), SHORT_IDS.items())
 def test_short_ids(catalog: Catalog, short: str, alias: str) -> None:
     """A short catalogue id is another name of its alias."""
-    assert catalog.find(short) is catalog.aliases[alias]
+    assert catalog.names.get(short) is catalog.aliases[alias]
     assert catalog.aliases[alias].catalog_id == short
     assert catalog.aliases[alias].display_name
 
