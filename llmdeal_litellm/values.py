@@ -1,7 +1,8 @@
 """Small values that requests are made of, never changed once they are made: the type checker sees to it.
 
 `dataclass(frozen=True)` sees to it when the program runs, too, by a call for each field of each object: one
-with ten fields takes four times as long to make. A request makes dozens of them, a stream one for each chunk.
+with many fields takes several times as long to make. A request makes dozens of them, a stream one for each
+chunk.
 """
 
 from dataclasses import dataclass, field

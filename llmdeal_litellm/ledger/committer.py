@@ -70,9 +70,9 @@ class Committer:
 class _Aside:
     """A thread that does one thing after another for the event loop.
 
-    An executor of the standard library costs as much for each of them as a small transaction does, for locks
-    that are not needed here: the only one who waits for a result is on the loop. It ends with the process,
-    also in the middle of a commit, which is what a crash does.
+    An executor of the standard library takes several locks for each of them, which are not needed here: the
+    only one who waits for a result is on the loop. It ends with the process, also in the middle of a commit,
+    which is what a crash does.
     """
 
     def __init__(self) -> None:

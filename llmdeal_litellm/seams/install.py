@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, TextIO
+from typing import IO, Any, NoReturn
 
 from litellm.integrations.custom_logger import CustomLogger
 
@@ -225,27 +225,11 @@ def _quiet() -> None:
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != MALFORMED_LINE)
     # Every line would look up what none of them shows.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = _StandardError()
+    # Writes each line as it comes, so that a crash loses none.
+    handler = logging.StreamHandler()
     handler.setFormatter(_Lines(LINE))
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
-
-
-class _StandardError(logging.StreamHandler[TextIO]):
-    """Writes each line as it comes, so that a crash loses none.
-
-    As the base class does it, without its second lock around `flush`: there is a line for every request.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.StreamHandler`."""
-        try:
-            self.stream.write(self.format(record) + self.terminator)
-            self.stream.flush()
-        except RecursionError:  # as there: saying so would only recurse further
-            raise
-        except Exception:  # a line that cannot be written must not fail what it tells of
-            self.handleError(record)
 
 
 class _Lines(logging.Formatter):

@@ -1,4 +1,4 @@
-"""The gateway's log lines, which are made and written in fewer steps than the standard library takes."""
+"""The gateway's log lines, which are made in fewer steps than the standard library takes."""
 
 import io
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llmdeal_litellm.seams.install import LINE, _Lines, _StandardError
+from llmdeal_litellm.seams.install import LINE, _Lines
 
 
 def record(message: str, *args: object, **more: object) -> logging.LogRecord:
@@ -50,7 +50,7 @@ def test_a_line_is_as_the_standard_librarys(made: Callable[[], logging.LogRecord
 def test_each_line_is_written_at_once() -> None:
     """Nothing of it waits in the process."""
     raw = io.BytesIO()
-    handler = _StandardError(io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8"))
+    handler = logging.StreamHandler(io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8"))
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.handle(record("first"))
     assert raw.getvalue() == b"first\n"
@@ -65,4 +65,4 @@ def test_a_line_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyP
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    _StandardError(closed).handle(record("lost"))
+    logging.StreamHandler(closed).handle(record("lost"))
